@@ -1,0 +1,59 @@
+/**
+ * The bus between the workers of a pool: ordered, batched per tick, bounded. It carries bytes and knows nothing of
+ * what they mean. Frames from one worker to another arrive in the order of the calls, each once, or not at
+ * all when the receiver dies.
+ */
+export interface Bus {
+  /** This worker's number: unique per incarnation, so a restarted worker is a new peer. */
+  readonly self: number;
+  /** The live peers, without this worker. */
+  readonly peers: ReadonlySet<number>;
+  /** Queues one frame for this tick's batch; `parts` are joined, and copied before the call returns. */
+  send(peer: number, channel: Channel, ...parts: Uint8Array[]): void;
+  broadcast(channel: Channel, ...parts: Uint8Array[]): void;
+  /** Sends a frame and waits for the peer's answer; rejects with {@link PeerGone} when it dies or `timeoutMs` passes. */
+  request(peer: number, channel: Channel, body: Uint8Array, timeoutMs?: number): Promise<Buffer>;
+  /** One listener per channel. `body` is valid only during the call. What it returns answers a `request`. */
+  listen(channel: Channel, listener: BusListener): void;
+  /** Resolves when every live peer has handled all frames that were sent to it before. */
+  barrier(): Promise<void>;
+  /** Bytes waiting to be written to the slowest peer; above `highWater` publishers should be paused. */
+  readonly backlog: number;
+  readonly congested: boolean;
+  /** Called when `congested` changes. */
+  onCongestion(listener: (congested: boolean) => void): void;
+  /** Called for every peer that is there or comes; frames sent in the call are the first that the peer gets from us. */
+  onPeerUp(listener: (peer: number) => void): void;
+  onPeerDown(listener: (peer: number) => void): void;
+  close(): Promise<void>;
+}
+
+export type BusListener = (from: number, body: Buffer) => void | Uint8Array | Promise<Uint8Array>;
+
+/** Who speaks to whom: one number per use of the bus, each owned by one module. */
+export const CHANNEL = {
+  /** session/router: a stanza for sessions of one bare or full JID. */
+  stanza: 1,
+  /** session/registry: a session was displaced or must be closed. */
+  kick: 2,
+  /** session/resumption: hand over a session to the asking worker. */
+  resume: 3,
+  /** cluster/directory: a bare JID's entries changed. */
+  directory: 4,
+  /** pubsub/interest: a worker gained or lost its first local recipient of a node. */
+  interest: 5,
+  /** pubsub/fanout: a notification for the local recipients of a node. */
+  notify: 6,
+  /** pubsub/nodes: a node's durable facts changed. */
+  node: 7,
+  /** stream/sasl: proof of a verified password, or its end. */
+  proof: 8,
+} as const;
+export type Channel = (typeof CHANNEL)[keyof typeof CHANNEL];
+
+export class PeerGone extends Error {
+  constructor(readonly peer: number) {
+    super(`worker ${peer} is gone or does not answer`);
+    this.name = 'PeerGone';
+  }
+}

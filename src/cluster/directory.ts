@@ -1,0 +1,29 @@
+/**
+ * The session directory: which worker holds which bound resource of an account. Sharded by bare JID.
+ * A worker's entries vanish with the worker.
+ */
+export interface Directory {
+  /** Makes the entry visible to every worker; resolves to the entry of the same full JID that it displaced, if any. */
+  bind(entry: SessionEntry): Promise<SessionEntry | undefined>;
+  /** Priority or availability changed. Ignored when `id` no longer holds the resource. */
+  update(entry: SessionEntry): void;
+  /** Ignored when `id` no longer holds the resource. */
+  unbind(entry: SessionEntry): void;
+  /** Entries of a bare JID at *other* workers; synchronous, from a cache that the bus invalidates. */
+  remote(bare: string): readonly SessionEntry[];
+  /** Sessions in the whole pool. */
+  count(): number;
+  close(): Promise<void>;
+}
+
+export interface SessionEntry {
+  bare: string;
+  resource: string;
+  /** Bus number of the worker that holds the session. */
+  worker: number;
+  /** Unique over all workers and incarnations. */
+  id: string;
+  available: boolean;
+  /** -128 to 127 (RFC 6121 §4.7.2.3). */
+  priority: number;
+}
