@@ -1,0 +1,15 @@
+import { join } from 'node:path';
+
+/** Where things lie in data_dir. */
+export function paths(dataDir: string) {
+  return {
+    store: join(dataDir, 'store'),
+    /** The self-signed certificate, used when tls.certificate is empty. */
+    certificate: join(dataDir, 'certificate.pem'),
+    key: join(dataDir, 'key.pem'),
+    /** Unix socket for administration of a running broker. */
+    control: join(dataDir, 'control.sock'),
+    /** The local account of `thrum sensor`, `watch` and `demo`. */
+    demo: join(dataDir, 'demo.json'),
+  };
+}

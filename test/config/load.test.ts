@@ -1,0 +1,153 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { generate } from 'selfsigned';
+import { defaults } from '../../src/config/config.js';
+import { loadConfig } from '../../src/config/load.js';
+import { formatProblem } from '../../src/config/problem.js';
+
+let folder: string;
+beforeAll(() => void (folder = mkdtempSync(join(tmpdir(), 'thrum-config-'))));
+afterAll(() => rmSync(folder, { recursive: true }));
+
+function file(text: string): string {
+  const path = join(folder, 'thrum.yaml');
+  writeFileSync(path, text);
+  return path;
+}
+function load(sources: { yaml?: string; set?: string[]; environment?: Record<string, string> }) {
+  const path = sources.yaml === undefined ? undefined : file(sources.yaml);
+  const loaded = loadConfig({ file: path, set: sources.set ?? [], environment: sources.environment ?? {} });
+  return { ...loaded, said: loaded.problems.map(formatProblem).join('\n').replaceAll(`${folder}/`, '') };
+}
+
+describe('sources', () => {
+  it('starts with the defaults when nothing is said', () => {
+    expect(load({}).config).toEqual(defaults());
+  });
+  it('lets variables override the file, and --set both', () => {
+    const { config } = load({
+      yaml: 'domain: file.example\nc2s:\n  port: 1\n  tls: optional\nworkers: 3\n',
+      environment: { THRUM_C2S_PORT: '2', THRUM_WORKERS: '2' },
+      set: ['c2s.port=0'],
+    });
+    expect(config?.domain).toBe('file.example');
+    expect(config?.c2s).toEqual({ port: 0, tls: 'optional' });
+    expect(config?.workers).toBe(2);
+  });
+  it('derives variable names from the schema, also where a key holds an underscore', () => {
+    const { config } = load({ environment: { THRUM_C2S_TLS: 'optional', THRUM_C2S_TLS_PORT: 'off' } });
+    expect(config?.c2s.tls).toBe('optional');
+    expect(config?.c2s_tls.port).toBe('off');
+  });
+  it('reads lists as YAML or with commas, and text as it stands', () => {
+    const { config } = load({
+      environment: { THRUM_ADMINS: 'ann@localhost, bob@localhost' },
+      set: ['contact.abuse=["mailto:a@x"]', 'data_dir=123', 'limits.enabled=false'],
+    });
+    expect(config?.admins).toEqual(['ann@localhost', 'bob@localhost']);
+    expect(config?.contact.abuse).toEqual(['mailto:a@x']);
+    expect(config?.data_dir).toBe('123');
+    expect(config?.limits.enabled).toBe(false);
+  });
+  it('takes an empty section, an empty file and a setting without a value as left out', () => {
+    expect(load({ yaml: 'http:\nc2s:\n  # port: 1\ndomain:\n' }).config).toEqual(defaults());
+    expect(load({ yaml: '' }).config).toEqual(defaults());
+  });
+  it('passes over variables of others, and warns of one that is nearly ours', () => {
+    const loaded = load({ environment: { THRUM_SERVICE_HOST_NAME_OF_KUBERNETES: '10.0.0.1', THRUM_WORKRES: '2' } });
+    expect(loaded.config).toBeDefined();
+    expect(loaded.said).toBe(
+      'warning: THRUM_WORKRES: the variable names no setting and is ignored\n    → did you mean THRUM_WORKERS?',
+    );
+  });
+});
+
+describe('errors', () => {
+  it('names file, line, column, key and remedy, all problems at once', () => {
+    const { config, said } = load({
+      yaml: 'domian: x\nc2s:\n  port: 70000\n  tsl: required\nstore: mysql\nadmins: ann\nlimits: 3\n',
+      set: ['wrokers=2', 'c2s=3', 'nonsense'],
+    });
+    expect(config).toBeUndefined();
+    expect(said).toContain('thrum.yaml:1:1: domian: there is no such setting\n    → did you mean domain?');
+    expect(said).toContain(
+      'thrum.yaml:3:9: c2s.port: 70000 cannot be used\n    → write a whole number from 0 to 65535, or off (default: 5222)',
+    );
+    expect(said).toContain('thrum.yaml:4:3: c2s.tsl: there is no such setting\n    → did you mean c2s.tls?');
+    expect(said).toContain('thrum.yaml:5:8: store: "mysql" cannot be used\n    → write lmdb or memory');
+    expect(said).toContain('thrum.yaml:6:9: admins: "ann" cannot be used\n    → write a list');
+    expect(said).toContain('thrum.yaml:7:1: limits: 3 is not a section');
+    expect(said).toContain('--set wrokers=2: wrokers: there is no such setting\n    → did you mean workers?');
+    expect(said).toContain('--set c2s=3: c2s: is a section, not a setting\n    → set one of c2s.port, c2s.tls');
+    expect(said).toContain('--set nonsense: there is no value');
+  });
+  it('finds the place of an entry of a list, of broken YAML and of a repeated key', () => {
+    expect(load({ yaml: 'admins:\n  - 3\n' }).said).toContain('thrum.yaml:2:3: admins: 3 cannot be used');
+    expect(load({ yaml: 'c2s: {port: 1\n' }).said).toMatch(/^thrum\.yaml:2:1: .*\n {4}→ correct the YAML/);
+    expect(load({ yaml: 'workers: 1\nworkers: 2\n' }).said).toMatch(/^thrum\.yaml:2:1: .*unique/);
+    expect(load({ yaml: '- a\n' }).said).toContain('the file must hold settings');
+  });
+  it('suggests the section of a setting that was written without it', () => {
+    expect(load({ set: ['outbox_bytes=1'] }).said).toContain('did you mean limits.outbox_bytes?');
+  });
+  it('says which file cannot be read', () => {
+    const { config, problems } = loadConfig({ file: join(folder, 'none.yaml'), environment: {} });
+    expect(config).toBeUndefined();
+    expect(problems[0]?.what).toContain('ENOENT');
+  });
+});
+
+describe('settings that do not fit together', () => {
+  it.each([
+    [['store=memory', 'workers=2'], '--set workers: workers: 2 workers cannot share the memory store'],
+    [['http.port=5222'], '--set http.port: http.port: 5222 is already the port of c2s.port'],
+    [['c2s.port=off', 'c2s_tls.port=off', 'http.port=off'], 'every listener is off'],
+    [['tls.certificate=/nowhere/c.pem'], '--set tls.certificate: tls.key: is missing for tls.certificate'],
+    [['tls.client_ca=/nowhere/ca.pem'], 'tls.client_ca: "/nowhere/ca.pem" cannot be read: ENOENT'],
+    [['admins=ann@exmaple.org', 'domain=example.org'], 'admins: "ann@exmaple.org" is not an account here'],
+    [['admins=ann'], 'admins: "ann" is not a bare JID'],
+    [['domain=a@b'], 'domain: "a@b" is not a domain'],
+    [['listen_address=*'], 'listen_address: "*" is not an address'],
+    [['limits.stanza_bytes=16777216', 'limits.scanner_bytes=16777215'], 'limits.scanner_bytes'],
+  ])('%j', (set, expected) => {
+    const { config, said } = load({ set });
+    expect(config).toBeUndefined();
+    expect(said).toContain(expected);
+  });
+  it('allows free ports and off more than once', () => {
+    expect(load({ set: ['c2s.port=0', 'c2s_tls.port=0', 'http.port=off'] }).config).toBeDefined();
+  });
+  it('only warns of what is doubtful: no limits in public, an outbox smaller than a stanza', () => {
+    const { config, said } = load({ set: ['listen_address=0.0.0.0', 'limits.enabled=false', 'c2s.tls=optional'] });
+    expect(config).toBeDefined();
+    expect(said.match(/^warning: /gm)).toHaveLength(2);
+    expect(load({ set: ['limits.outbox_bytes=65536'] }).said).toContain('a stanza of that size reaches nobody');
+  });
+});
+
+describe('certificates', () => {
+  async function pair(name: string) {
+    const made = await generate([{ name: 'commonName', value: name }], {
+      keyType: 'ec',
+      extensions: [{ name: 'subjectAltName', altNames: [{ type: 2, value: name }] }],
+    });
+    const paths = { certificate: join(folder, `${name}.crt`), key: join(folder, `${name}.key`) };
+    writeFileSync(paths.certificate, made.cert);
+    writeFileSync(paths.key, made.private);
+    return paths;
+  }
+  it('accepts a certificate with its key, warns when it names another host, refuses a foreign key', async () => {
+    const [ours, other] = [await pair('localhost'), await pair('elsewhere.example')];
+    const good = load({ set: [`tls.certificate=${ours.certificate}`, `tls.key=${ours.key}`] });
+    expect(good.said).toBe('');
+    const elsewhere = load({ set: [`tls.certificate=${other.certificate}`, `tls.key=${other.key}`] });
+    expect(elsewhere.config).toBeDefined();
+    expect(elsewhere.said).toContain('tls.certificate: is not valid for localhost');
+    const mixed = load({ set: [`tls.certificate=${ours.certificate}`, `tls.key=${other.key}`] });
+    expect(mixed.said).toContain('tls.key: does not belong to tls.certificate');
+    const swapped = load({ set: [`tls.certificate=${ours.key}`, `tls.key=${ours.key}`] });
+    expect(swapped.said).toContain('is not usable');
+  });
+});
