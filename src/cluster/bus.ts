@@ -48,6 +48,8 @@ export const CHANNEL = {
   node: 7,
   /** stream/sasl: proof of a verified password, or its end. */
   proof: 8,
+  /** stream/relay: bytes between a socket here and a session there. */
+  relay: 9,
 } as const;
 export type Channel = (typeof CHANNEL)[keyof typeof CHANNEL];
 

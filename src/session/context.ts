@@ -1,0 +1,59 @@
+import type { Logger } from 'pino';
+import type { Bus } from '../cluster/bus.js';
+import type { Directory } from '../cluster/directory.js';
+import type { Config } from '../config/config.js';
+import type { IqAnswer, IqHandler, IqRequest, Route, Target } from '../features/feature.js';
+import type { Jid, JidCache } from '../jid/jid.js';
+import type { Element } from '../xml/element.js';
+import type { Scanner } from '../xml/scanner.js';
+import type { TreeBuilder } from '../xml/tree.js';
+import type { Registry } from './registry.js';
+import type { Router } from './router.js';
+import type { Session } from './session.js';
+
+/** The facts of a publish that may take the fast road: `payload` is a view that is valid only during the call. */
+export interface HotPublish {
+  /** The iq's id. */
+  id: string;
+  node: string;
+  itemId: string | undefined;
+  /** One payload element that uses no namespace binding from outside itself. */
+  payload: Buffer;
+}
+
+/** An entity beside the server with a domain of its own, such as the pub-sub service. */
+export interface Service {
+  /** Its registry of iq handlers. */
+  readonly target: Target;
+  /** False when this publish needs the comfortable road. */
+  publish(session: Session, publish: HotPublish): boolean;
+  /** Every iq request that no feature answers. */
+  handleIq(request: IqRequest): IqAnswer | Promise<IqAnswer>;
+  handleMessage(from: Jid, message: Element): void;
+}
+
+/** Called when a session's presence or life changes. */
+export interface SessionWatcher {
+  sessionAvailable(session: Session): void;
+  sessionUnavailable(session: Session): void;
+  sessionClosed(session: Session): void;
+}
+
+/** What the sessions of one worker share; the composition root fills it in. */
+export interface SessionContext {
+  readonly config: Config;
+  readonly log: Logger;
+  readonly scanner: Scanner;
+  readonly tree: TreeBuilder;
+  readonly jids: JidCache;
+  readonly bus: Bus;
+  readonly directory: Directory;
+  readonly registry: Registry;
+  readonly router: Router;
+  /** By domain. */
+  readonly services: Map<string, Service>;
+  readonly watchers: SessionWatcher[];
+  handler(target: Target, route: Route): IqHandler | undefined;
+  /** Bare JIDs. */
+  isAdmin(bare: string): boolean;
+}

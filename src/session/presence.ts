@@ -1,0 +1,121 @@
+import type { Next } from '../stream/connection.js';
+import { Shared } from '../stream/outbox.js';
+import type { Element } from '../xml/element.js';
+import { E, TYPE } from '../xml/envelope.js';
+import { escapeAttr } from '../xml/escape.js';
+import { refuse } from './errors.js';
+import { bounce, stamped, text } from './inbound.js';
+import type { Session } from './session.js';
+
+/** Most addresses that one session may keep directed presence with. */
+const DIRECTED_MAX = 1000;
+
+/** The presence in the envelope (RFC 6121 §4). */
+export function presence(session: Session): Next {
+  const { context } = session;
+  const type = context.scanner.env[E.typeCode]!;
+  const to = text(session, E.to);
+  if (to !== undefined) return directed(session, type, to);
+  if (type === TYPE.none) available(session);
+  else if (type === TYPE.unavailable) unavailable(session, new Shared(stamped(session)));
+  else if (type !== TYPE.error) bounce(session, 'presence', type, to, refuse('bad-request'));
+  return undefined;
+}
+
+/** Initial presence, or a change of it (RFC 6121 §4.2, §4.4). */
+function available(session: Session): void {
+  const { context } = session;
+  const { env } = context.scanner;
+  const initial = !session.available;
+  session.priority = env[E.childCount] === 0 ? 0 : priorityOf(session.tree());
+  session.available = true;
+  session.presence = new Shared(stamped(session));
+  context.directory.update(session.entry());
+  // An entity is implicitly subscribed to its own presence (RFC 6121 §4.2.2).
+  context.router.presenceToOwn(session, session.presence);
+  if (!initial) return;
+  context.router.presenceOfOwn(session);
+  for (const watcher of context.watchers) watcher.sessionAvailable(session);
+}
+
+/** -128 to 127, 0 where none or nonsense is given (RFC 6121 §4.7.2.3). */
+function priorityOf(stanza: Element): number {
+  const value = stanza.child('priority')?.text().trim();
+  if (value === undefined || !/^[+-]?\d{1,3}$/.test(value)) return 0;
+  return Math.max(-128, Math.min(127, Number(value)));
+}
+
+/** The client says that it is gone for others (RFC 6121 §4.5.2). */
+function unavailable(session: Session, stanza: Shared): void {
+  const { context } = session;
+  tellDirected(session, stanza);
+  if (!session.available) return;
+  session.available = false;
+  session.presence = undefined;
+  context.router.presenceToOwn(session, stanza);
+  context.directory.update(session.entry());
+  for (const watcher of context.watchers) watcher.sessionUnavailable(session);
+}
+
+/** The session ended without a word: say it for the client (RFC 6121 §4.5.3). */
+export function leave(session: Session): void {
+  if (!session.available && session.directed === undefined) return;
+  unavailable(
+    session,
+    new Shared(Buffer.from(`<presence from='${escapeAttr(session.jid.full)}' type='unavailable'/>`)),
+  );
+}
+
+/** Directed presence (RFC 6121 §4.6): passed on as it is, and remembered so that its end can be told. */
+function directed(session: Session, type: number, to: string): Next {
+  const { context } = session;
+  const jid = context.jids.get(to);
+  if (jid === undefined) {
+    bounce(session, 'presence', type, to, refuse('jid-malformed'));
+    return undefined;
+  }
+  if (jid.domain !== context.config.domain) {
+    if (!context.services.has(jid.domain)) bounce(session, 'presence', type, to, refuse('remote-server-not-found'));
+    return undefined;
+  }
+  if (jid.local === '') return undefined;
+  if (type === TYPE.none) {
+    if ((session.directed?.size ?? 0) >= DIRECTED_MAX) {
+      bounce(session, 'presence', type, to, refuse('policy-violation', { text: 'too many directed presences' }));
+      return undefined;
+    }
+    (session.directed ??= new Set()).add(jid.full);
+  } else if (type === TYPE.unavailable) {
+    session.directed?.delete(jid.full);
+  } else if (type !== TYPE.error) {
+    // Subscriptions need a roster; without one every contact is unknown (RFC 6121 §3.1.3, §8.5.1).
+    bounce(session, 'presence', type, to, refuse('service-unavailable'));
+    return undefined;
+  }
+  context.router.presence(jid, new Shared(stamped(session)));
+  return undefined;
+}
+
+function tellDirected(session: Session, stanza: Shared): void {
+  const { directed, context } = session;
+  if (directed === undefined) return;
+  session.directed = undefined;
+  for (const to of directed) {
+    const jid = context.jids.get(to);
+    // Own resources hear of it by the broadcast.
+    if (jid !== undefined && !(session.available && jid.bare === session.jid.bare))
+      context.router.presence(jid, addressed(stanza, to));
+  }
+}
+
+/** The same presence with a `to`. */
+export function addressed(stanza: Shared, to: string): Shared {
+  const name = '<presence'.length;
+  return new Shared(
+    Buffer.concat([
+      stanza.bytes.subarray(0, name),
+      Buffer.from(` to='${escapeAttr(to)}'`),
+      stanza.bytes.subarray(name),
+    ]),
+  );
+}

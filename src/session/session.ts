@@ -1,0 +1,182 @@
+import { counters } from '../metrics/counters.js';
+import type { Connection, Next } from '../stream/connection.js';
+import type { Bound } from '../stream/host.js';
+import type { Outbox } from '../stream/outbox.js';
+import { Shared } from '../stream/outbox.js';
+import type { SessionEntry } from '../cluster/directory.js';
+import type { Element } from '../xml/element.js';
+import { escapeAttr } from '../xml/escape.js';
+import type { Jid } from '../jid/jid.js';
+import type { SessionContext } from './context.js';
+import { inbound } from './inbound.js';
+import { leave } from './presence.js';
+import type { StreamManagement } from './management.js';
+
+/**
+ * A bound resource: one connected device, or one whose connection was cut and that may come back (XEP-0198). It outlives
+ * its connections; the outbox is its own.
+ */
+export class Session implements Bound {
+  connection: Connection | undefined;
+  readonly outbox: Outbox;
+  available = false;
+  priority = 0;
+  /** The last broadcast presence as it is shown to others, without `to`. */
+  presence: Shared | undefined;
+  /** Full or bare JIDs that got directed presence while it lasts (RFC 6121 §4.6.3). */
+  directed: Set<string> | undefined;
+  sm: StreamManagement | undefined;
+  /** Belongs to the pub-sub service. */
+  pubsub: unknown = undefined;
+  /** ` from='…'`, and the stream's language, to be put on every stanza that this session sends (RFC 6120 §8.1.2.1, §8.1.5). */
+  readonly stamp: Buffer;
+  readonly stampLang: Buffer | undefined;
+  ended = false;
+  private timer: NodeJS.Timeout | undefined;
+  readonly since = Date.now();
+
+  constructor(
+    readonly context: SessionContext,
+    readonly jid: Jid,
+    /** Unique over all workers and their incarnations. */
+    readonly id: string,
+    connection: Connection,
+  ) {
+    this.connection = connection;
+    this.outbox = connection.outbox;
+    this.stamp = Buffer.from(` from='${escapeAttr(jid.full)}'`);
+    this.stampLang = connection.lang === '' ? undefined : Buffer.from(` xml:lang='${escapeAttr(connection.lang)}'`);
+    this.outbox.onOverflow = () => this.overflow();
+    counters.sessions++;
+  }
+
+  get address(): string {
+    return this.jid.full;
+  }
+
+  get isAdmin(): boolean {
+    return this.context.isAdmin(this.jid.bare);
+  }
+
+  /** The identifier that resumes this session, where it may be resumed. */
+  get resumption(): string | undefined {
+    return this.sm?.id;
+  }
+
+  entry(): SessionEntry {
+    return {
+      bare: this.jid.bare,
+      resource: this.jid.resource,
+      worker: this.context.bus.self,
+      id: this.id,
+      available: this.available,
+      priority: this.priority,
+    };
+  }
+
+  // --- to the client -------------------------------------------------------------------------------------------------
+
+  /** Hot path: `head` + `shared.bytes` are one whole stanza. Returns false when it was dropped. */
+  deliver(head: Buffer | undefined, shared: Shared): boolean {
+    counters.stanzasOut++;
+    return this.outbox.push(head, shared);
+  }
+
+  /** One whole serialised stanza; it needs no `xmlns='jabber:client'`. */
+  sendBytes(xml: Buffer | string): void {
+    this.deliver(undefined, new Shared(typeof xml === 'string' ? Buffer.from(xml) : xml));
+  }
+
+  send(stanza: Element): void {
+    this.sendBytes(stanza.serialize('jabber:client'));
+  }
+
+  sendNonza(xml: string): void {
+    this.outbox.push(undefined, new Shared(Buffer.from(xml), undefined, true));
+  }
+
+  // --- from the connection -------------------------------------------------------------------------------------------
+
+  handle(): Next {
+    return inbound(this);
+  }
+
+  /** The element in the scanner's envelope as a tree. */
+  tree(): Element {
+    return this.connection!.tree();
+  }
+
+  probe(): void {
+    if (this.sm !== undefined) this.outbox.request();
+    else this.sendBytes(PING(this.context.config.domain));
+  }
+
+  /** The connection is gone: wait to be resumed where that was agreed, end otherwise. */
+  detached(graceful: boolean): void {
+    this.connection = undefined;
+    this.outbox.sink = undefined;
+    const seconds = this.sm?.resumable ?? 0;
+    if (graceful || seconds === 0) return this.end();
+    counters.detached++;
+    this.timer = setTimeout(() => {
+      this.timer = undefined;
+      counters.detached--;
+      this.end();
+    }, seconds * 1000);
+    this.timer.unref();
+  }
+
+  /** A new connection carries the session on (XEP-0198 §5). */
+  attach(connection: Connection): void {
+    if (this.timer !== undefined) {
+      clearTimeout(this.timer);
+      this.timer = undefined;
+      counters.detached--;
+    }
+    this.connection?.abandon();
+    this.connection = connection;
+    connection.outbox.flush();
+    connection.outbox = this.outbox;
+    connection.bind(this);
+  }
+
+  /** Closes the session and its stream, e.g. because another session took the resource (RFC 6120 §7.7.2.2). */
+  kick(text: string): void {
+    const connection = this.connection;
+    this.outbox.flush();
+    this.end();
+    connection?.fail({ condition: 'conflict', text });
+  }
+
+  /** The outbox is full of what must not be dropped. */
+  private overflow(): void {
+    // Not from inside the push that found out: its caller is in the middle of a fan-out.
+    queueMicrotask(() => {
+      if (this.connection === undefined) this.end();
+      else this.connection.fail({ condition: 'resource-constraint', text: 'the client does not read fast enough' });
+    });
+  }
+
+  /** The end of the session: everybody who should know is told, what was not acknowledged goes elsewhere. */
+  end(): void {
+    if (this.ended) return;
+    this.ended = true;
+    if (this.timer !== undefined) {
+      clearTimeout(this.timer);
+      this.timer = undefined;
+      counters.detached--;
+    }
+    counters.sessions--;
+    leave(this);
+    for (const watcher of this.context.watchers) watcher.sessionClosed(this);
+    this.context.registry.remove(this);
+    this.context.directory.unbind(this.entry());
+    if (this.sm !== undefined) this.context.router.reroute(this);
+    this.outbox.clear();
+  }
+}
+
+let pings = 0;
+function PING(domain: string): string {
+  return `<iq type='get' id='ka${++pings}' from='${escapeAttr(domain)}'><ping xmlns='urn:xmpp:ping'/></iq>`;
+}

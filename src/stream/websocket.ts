@@ -1,0 +1,149 @@
+import type { HttpRequest, HttpResponse, TemplatedApp, WebSocket, us_socket_context_t } from 'uWebSockets.js';
+import { counters, count } from '../metrics/counters.js';
+import type { Outbox } from './outbox.js';
+import { CLOSE_PATIENCE, type Receiver, type Transport } from './transport.js';
+import { framed } from './framing.js';
+
+/** Normal closure (RFC 6455 §7.4.1). */
+const NORMAL = 1000;
+
+interface UserData {
+  transport: WebSocketTransport | undefined;
+  remoteAddress: string;
+}
+
+/** A stream over WebSocket (RFC 7395): every stanza is one text message. */
+export class WebSocketTransport implements Transport {
+  readonly kind = 'websocket';
+  readonly framed = true;
+  private blocked = false;
+  private gone = false;
+  receiver!: Receiver;
+
+  constructor(
+    private readonly socket: WebSocket<UserData>,
+    readonly remoteAddress: string,
+    readonly secure: boolean,
+  ) {
+    counters.accepted.websocket++;
+    counters.open.websocket++;
+  }
+
+  get writable(): boolean {
+    return !this.blocked && !this.gone;
+  }
+
+  drain(outbox: Outbox): void {
+    this.socket.cork(() => {
+      while (this.writable) {
+        const shared = outbox.takeOne();
+        if (shared === undefined) break;
+        this.send(framed(outbox.head, shared));
+      }
+      if (!outbox.empty) return;
+      for (let nonza = outbox.takeNonza(); nonza !== undefined && !this.gone; nonza = outbox.takeNonza())
+        this.send(nonza);
+    });
+  }
+
+  writeNow(bytes: Buffer): void {
+    if (!this.gone) this.send(bytes);
+  }
+
+  /** uWebSockets.js cannot stop one socket's reading: what comes meanwhile is kept by the connection, within its bounds. */
+  pause(): void {
+    return;
+  }
+
+  resume(): void {
+    return;
+  }
+
+  end(): void {
+    if (this.gone) return;
+    this.socket.end(NORMAL);
+    setTimeout(() => this.destroy(), CLOSE_PATIENCE).unref();
+  }
+
+  destroy(): void {
+    if (!this.gone) this.socket.close();
+  }
+
+  drained(): void {
+    if (!this.blocked || this.gone) return;
+    this.blocked = false;
+    this.receiver.writable();
+  }
+
+  closed(): void {
+    if (this.gone) return;
+    this.gone = true;
+    counters.open.websocket--;
+    this.receiver.closed();
+  }
+
+  private send(bytes: Uint8Array): void {
+    counters.writes++;
+    counters.bytesOut += bytes.length;
+    const result = this.socket.send(bytes, false);
+    // 0: taken, but the kernel's buffer is full; 2: not taken, so the stream has a gap and must end.
+    if (result === 0) this.blocked = true;
+    else if (result === 2) {
+      count(counters.drops, 'websocket_backpressure');
+      this.destroy();
+    }
+  }
+}
+
+export interface WebSocketOptions {
+  path: string;
+  /** Largest message taken, in bytes. */
+  maxMessageBytes: number;
+  /** Most bytes that may wait in the socket. */
+  maxBacklogBytes: number;
+  secure: boolean;
+  /** False refuses the upgrade, e.g. over the limit of connections of that address or while draining. */
+  admit(remoteAddress: string): boolean;
+  connected(transport: WebSocketTransport): Receiver;
+}
+
+/** Serves streams at `path` of a uWebSockets.js application. */
+export function serveWebSocket(app: TemplatedApp, options: WebSocketOptions): void {
+  app.ws<UserData>(options.path, {
+    maxPayloadLength: options.maxMessageBytes,
+    maxBackpressure: options.maxBacklogBytes,
+    // Idle streams are our own keepalive's business (RFC 6120 §4.6.1).
+    idleTimeout: 0,
+    sendPingsAutomatically: false,
+    upgrade: (res: HttpResponse, req: HttpRequest, context: us_socket_context_t) => {
+      const protocols = req.getHeader('sec-websocket-protocol');
+      const remoteAddress = Buffer.from(res.getRemoteAddressAsText()).toString('latin1');
+      if (!protocols.split(',').some((protocol) => protocol.trim().toLowerCase() === 'xmpp')) {
+        res.writeStatus('400 Bad Request').end('The WebSocket subprotocol must be "xmpp" (RFC 7395 section 3.1).\n');
+        return;
+      }
+      if (!options.admit(remoteAddress)) {
+        res.writeStatus('503 Service Unavailable').end('Too many connections, or the server is closing.\n');
+        return;
+      }
+      res.upgrade<UserData>(
+        { transport: undefined, remoteAddress },
+        req.getHeader('sec-websocket-key'),
+        'xmpp',
+        req.getHeader('sec-websocket-extensions'),
+        context,
+      );
+    },
+    open: (socket) => {
+      const data = socket.getUserData();
+      const transport = new WebSocketTransport(socket, data.remoteAddress, options.secure);
+      data.transport = transport;
+      transport.receiver = options.connected(transport);
+    },
+    message: (socket, message) => {
+      socket.getUserData().transport?.receiver.receive(new Uint8Array(message), true);
+    },
+    drain: (socket) => socket.getUserData().transport?.drained(),
+    close: (socket) => socket.getUserData().transport?.closed(),
+  });
+}
