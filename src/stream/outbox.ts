@@ -46,6 +46,8 @@ export class Outbox {
   bytes = 0;
   /** Bytes of the entries that are not written yet. */
   unsent = 0;
+  /** Bytes of the unsent entries that may be dropped. */
+  private droppable = 0;
   sink: Sink | undefined;
   /** Own opening bytes of the entry that {@link takeOne} gave last. */
   head: Buffer | undefined;
@@ -77,6 +79,7 @@ export class Outbox {
     this.ring[at + 1] = shared;
     this.bytes += size;
     this.unsent += size;
+    if (shared.node !== undefined) this.droppable += size;
     counters.outboxBytes += size;
     if (!this.dirty) this.schedule();
     return true;
@@ -225,7 +228,10 @@ export class Outbox {
     for (let i = this.acked; i !== this.written; i++) {
       const at = (i & mask) << 1;
       const shared = this.ring[at + 1] as Shared | undefined;
-      if (shared !== undefined) this.unsent += sizeOf(this.ring[at] as Buffer | undefined, shared);
+      if (shared === undefined) continue;
+      const size = sizeOf(this.ring[at] as Buffer | undefined, shared);
+      this.unsent += size;
+      if (shared.node !== undefined) this.droppable += size;
     }
     this.written = this.acked;
     this.unacked = 0;
@@ -251,12 +257,13 @@ export class Outbox {
   clear(): void {
     counters.outboxBytes -= this.bytes;
     this.ring = [];
-    this.capacity = this.acked = this.written = this.end = this.unacked = this.bytes = this.unsent = 0;
+    this.capacity = this.acked = this.written = this.end = this.unacked = this.bytes = this.unsent = this.droppable = 0;
   }
 
   /** Bookkeeping for an entry that has just been written. */
   private passed(at: number, shared: Shared, size: number): void {
     this.unsent -= size;
+    if (shared.node !== undefined) this.droppable -= size;
     if (this.written >= this.keepFrom && !shared.nonza) {
       this.unacked++;
       this.sinceRequest++;
@@ -296,8 +303,11 @@ export class Outbox {
    */
   private makeRoom(size: number, incoming: Shared): boolean {
     if (this.policy !== 'disconnect') {
-      if (this.policy === 'keep_latest') this.dropSuperseded(incoming.node);
-      if (this.bytes + size > this.limit) this.dropOldest(this.limit / 2);
+      // Each pass over the queue has to free a good part of it, or a slow reader would cost everybody else time.
+      if (this.droppable > this.limit / 4) {
+        if (this.policy === 'keep_latest') this.dropSuperseded(incoming.node);
+        if (this.bytes + size > (this.limit * 3) / 4) this.dropOldest(this.limit / 2);
+      }
       if (this.bytes + size <= this.limit) return true;
       if (incoming.node !== undefined) {
         count(counters.drops, 'outbox_full');
@@ -332,7 +342,9 @@ export class Outbox {
   }
 
   private drop(at: number, shared: Shared, reason: string): void {
-    this.unsent -= sizeOf(this.ring[at] as Buffer | undefined, shared);
+    const size = sizeOf(this.ring[at] as Buffer | undefined, shared);
+    this.unsent -= size;
+    this.droppable -= size;
     this.release(at, shared);
     count(counters.drops, reason);
   }
