@@ -1,0 +1,378 @@
+import { unlink } from 'node:fs/promises';
+import { createServer, type Server, type Socket } from 'node:net';
+import { count, counters } from '../metrics/counters.js';
+import { Barriers } from './barriers.js';
+import { PeerGone, type Bus, type BusListener, type Channel } from './bus.js';
+import { CONTROL, FRAME_HEADER, FRAME_MAX, GREETING_BYTES, greeted } from './frames.js';
+import { Intake } from './intake.js';
+import { Link } from './link.js';
+import { Peer, type Fault } from './peer.js';
+import { Requests } from './requests.js';
+
+export interface LocalBusOptions {
+  /** This worker's number: 1 to 2^32-1, unique per incarnation. */
+  self: number;
+  /** High water of what may wait for one peer; low water is half of it, the hard bound twice. */
+  backlogBytes: number;
+  /** Seconds that a peer may take nothing while something waits for it, before it is given up. */
+  stallSeconds?: number;
+  /** A peer was given up although nobody said that it is dead: somebody must end it, for the pair cannot go on. */
+  onFault?: (peer: number, fault: Fault) => void;
+  /** A listener threw or rejected. */
+  onError?: (error: unknown, channel: number) => void;
+}
+
+export const STALL_SECONDS = 10;
+const REQUEST_MS = 5_000;
+/** How long the news of a peer's death may take after its connection broke, and how long `close()` may flush. */
+const LINGER_MS = 2_000;
+/** How long a connection may take to greet. */
+const GREETING_MS = 5_000;
+const CHECK_MS = 1_000;
+const SETTLED = Promise.resolve();
+const NOTHING = new Uint8Array(0);
+
+/**
+ * The bus between the processes of one machine, over Unix sockets: one connection each way per pair, so that what a
+ * dying worker had written still arrives. Every queue is its own: a peer that reads slowly makes this worker
+ * `congested`; one that reads nothing for `stallSeconds`, or lets twice `backlogBytes` pile up, is cut and reported, never
+ * waited for, and no frame is dropped from the middle of a stream. Without peers it is a few empty loops.
+ */
+export class LocalBus implements Bus {
+  readonly self: number;
+  readonly peers = new Set<number>();
+  congested = false;
+
+  private readonly known = new Map<number, Peer>();
+  private links: Link[] = [];
+  private readonly ended = new Set<number>();
+  private readonly listeners: (BusListener | undefined)[] = [];
+  private readonly congestion: ((congested: boolean) => void)[] = [];
+  private readonly ups: ((peer: number) => void)[] = [];
+  private readonly downs: ((peer: number) => void)[] = [];
+  private readonly barriers = new Barriers();
+  private readonly requests = new Requests();
+  private server: Server | undefined;
+  private path = '';
+  private scheduled = false;
+  private watch: NodeJS.Timeout | undefined;
+  private closed = false;
+  /** Scratch for the front of control frames: an id, and the channel of a request. */
+  private readonly front = new Uint8Array(5);
+  private readonly idOnly = this.front.subarray(0, 4);
+  private drained: (() => void) | undefined;
+
+  constructor(private readonly options: LocalBusOptions) {
+    this.self = options.self;
+  }
+
+  /** Listens for peers at the path of a Unix socket, in a directory that only this user may enter. */
+  async open(path: string): Promise<void> {
+    this.path = path;
+    this.server = createServer((socket) => this.accepted(socket));
+    await new Promise<void>((resolve, reject) => {
+      this.server!.on('error', reject).listen(path, resolve);
+    });
+  }
+
+  /** Makes the acquaintance of the peer that listens at `path`; false when it was given up before it was up. */
+  meet(number: number, path: string): Promise<boolean> {
+    const peer = this.peer(number);
+    if (!peer) return Promise.resolve(false);
+    if (peer.intake) return peer.met;
+    peer.intake = new Intake(path, this.self, number, {
+      greeted: () => this.rise(peer),
+      frame: (kind, body) => this.frame(peer, kind, body),
+      ended: (garbled) => this.drop(peer, garbled ? 'garbled' : 'lost'),
+    });
+    peer.timer = setTimeout(() => this.drop(peer, 'stuck'), this.patience * 1000);
+    return peer.met;
+  }
+
+  /** The peer's process has ended. What it had sent is still handled. */
+  gone(number: number): void {
+    const peer = this.known.get(number);
+    this.ended.add(number);
+    if (peer && !peer.up) this.drop(peer, undefined);
+  }
+
+  send(peer: number, channel: Channel, ...parts: Uint8Array[]): void {
+    const link = this.known.get(peer)?.link;
+    if (link && this.peers.has(peer)) this.post(link, channel, parts);
+  }
+
+  broadcast(channel: Channel, ...parts: Uint8Array[]): void {
+    // A peer may be dropped on the way, which makes a new list.
+    const { links } = this;
+    for (let i = 0; i < links.length; i++) this.post(links[i]!, channel, parts);
+  }
+
+  request(peer: number, channel: Channel, body: Uint8Array, timeoutMs = REQUEST_MS): Promise<Buffer> {
+    const link = this.peers.has(peer) ? this.known.get(peer)?.link : undefined;
+    if (!link) return Promise.reject(new PeerGone(peer));
+    return this.requests.open(peer, timeoutMs, (id) => {
+      this.id(id)[4] = channel;
+      this.post(link, CONTROL.request, [this.front, body]);
+    });
+  }
+
+  listen(channel: Channel, listener: BusListener): void {
+    this.listeners[channel] = listener;
+  }
+
+  barrier(): Promise<void> {
+    if (this.links.length === 0 || this.closed) return SETTLED;
+    this.schedule();
+    return this.barriers.join();
+  }
+
+  get backlog(): number {
+    let most = 0;
+    for (let i = 0; i < this.links.length; i++) most = Math.max(most, this.links[i]!.pending);
+    return most;
+  }
+
+  onCongestion(listener: (congested: boolean) => void): void {
+    this.congestion.push(listener);
+  }
+
+  onPeerUp(listener: (peer: number) => void): void {
+    this.ups.push(listener);
+    for (const peer of this.peers) listener(peer);
+  }
+
+  onPeerDown(listener: (peer: number) => void): void {
+    this.downs.push(listener);
+  }
+
+  /** Writes what waits, for at most LINGER_MS, and lets go of everything. */
+  async close(): Promise<void> {
+    if (this.closed) return;
+    this.flush();
+    if (this.backlog > 0) {
+      await new Promise<void>((resolve) => {
+        this.drained = resolve;
+        setTimeout(resolve, LINGER_MS).unref();
+      });
+    }
+    this.closed = true;
+    clearInterval(this.watch);
+    for (const peer of this.known.values()) {
+      peer.close();
+      this.barriers.gone(peer.number);
+    }
+    this.known.clear();
+    this.peers.clear();
+    this.links = [];
+    this.requests.end();
+    this.barriers.leave([]);
+    const { server } = this;
+    if (!server) return;
+    await new Promise<void>((resolve) => server.close(() => resolve()));
+    await unlink(this.path).catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== 'ENOENT') throw error;
+    });
+  }
+
+  private peer(number: number): Peer | undefined {
+    if (this.closed || number === this.self || this.ended.has(number)) return undefined;
+    let peer = this.known.get(number);
+    if (!peer) this.known.set(number, (peer = new Peer(number)));
+    return peer;
+  }
+
+  /** A peer dialled in: after its greeting, its socket is the way out to it. */
+  private accepted(socket: Socket): void {
+    let peer: Peer | undefined;
+    let link: Link | undefined;
+    const patience = setTimeout(() => socket.destroy(), GREETING_MS);
+    socket.on('error', () => socket.destroy());
+    socket.on('close', () => {
+      clearTimeout(patience);
+      if (peer && link && peer.link === link) this.severed(peer);
+    });
+    socket.on('readable', () => {
+      const bytes = socket.read(link ? 1 : GREETING_BYTES) as Buffer | null;
+      if (bytes === null) return;
+      const number = link ? undefined : greeted(bytes);
+      peer = number === undefined ? peer : this.peer(number);
+      if (number === undefined || !peer || peer.link) {
+        socket.destroy();
+        return;
+      }
+      clearTimeout(patience);
+      const { backlogBytes } = this.options;
+      const to = peer;
+      to.link = link = new Link(socket, this.self, () => {
+        if (link!.pending > 2 * backlogBytes) this.drop(to, 'stuck');
+        else this.assess();
+      });
+      this.rise(to);
+    });
+  }
+
+  /** Up when both ways stand: from here on frames go and come. */
+  private rise(peer: Peer): void {
+    if (peer.up || !peer.link || !peer.intake?.ready) return;
+    peer.up = true;
+    clearTimeout(peer.timer);
+    this.peers.add(peer.number);
+    this.links.push(peer.link);
+    for (const listener of this.ups) this.guard(0, () => listener(peer.number));
+    peer.settle(true);
+    peer.intake.release();
+  }
+
+  /** The way out is cut. A dead peer's last words may still be on the way in; a living peer is lost. */
+  private severed(peer: Peer): void {
+    if (this.known.get(peer.number) !== peer) return;
+    peer.link!.close();
+    clearTimeout(peer.timer);
+    if (!peer.intake) this.drop(peer, undefined);
+    else peer.timer = setTimeout(() => this.drop(peer, 'lost'), LINGER_MS);
+  }
+
+  private drop(peer: Peer, fault: Fault | undefined): void {
+    if (this.known.get(peer.number) !== peer) return;
+    const { number } = peer;
+    const told = this.ended.has(number);
+    this.ended.add(number);
+    this.known.delete(number);
+    this.peers.delete(number);
+    this.links = this.links.filter((link) => link !== peer.link);
+    peer.close();
+    if (peer.up) for (const listener of this.downs) this.guard(0, () => listener(number));
+    this.requests.gone(number);
+    this.barriers.gone(number);
+    this.assess();
+    if (fault && !told) this.options.onFault?.(number, fault);
+  }
+
+  private post(link: Link, kind: number, parts: readonly Uint8Array[]): void {
+    let length = 0;
+    for (let i = 0; i < parts.length; i++) length += parts[i]!.length;
+    if (length > FRAME_MAX) return count(counters.drops, 'bus-frame-too-large');
+    link.add(kind, length, parts);
+    if (!this.scheduled) this.schedule();
+  }
+
+  private schedule(): void {
+    if (this.scheduled) return;
+    this.scheduled = true;
+    setImmediate(this.flush);
+  }
+
+  private readonly flush = (): void => {
+    this.scheduled = false;
+    const barrier = this.barriers.leave(this.peers);
+    if (barrier > 0) {
+      this.id(barrier);
+      for (const number of this.peers) {
+        const peer = this.known.get(number)!;
+        peer.owed++;
+        peer.link!.add(CONTROL.barrier, 4, [this.idOnly]);
+      }
+    }
+    const { links } = this;
+    for (let i = 0; i < links.length; i++) links[i]!.flush();
+    if (!this.watch && (barrier > 0 || links.some((link) => link.blocked))) {
+      this.watch = setInterval(() => this.check(), CHECK_MS).unref();
+    }
+  };
+
+  private frame(peer: Peer, kind: number, body: Buffer): void {
+    counters.busFramesIn++;
+    counters.busBytesIn += body.length + FRAME_HEADER;
+    if (kind < CONTROL.request) {
+      this.hear(peer.number, kind, body);
+      return;
+    }
+    if (body.length < (kind === CONTROL.request ? 5 : 4)) return this.drop(peer, 'garbled');
+    const id = body.readUInt32LE(0);
+    const { link } = peer;
+    if (kind === CONTROL.request) {
+      this.answer(peer, id, body[4]!, body.subarray(5));
+    } else if (kind === CONTROL.answer) {
+      this.requests.answered(id, peer.number, Buffer.from(body.subarray(4)));
+    } else if (kind === CONTROL.refusal) {
+      this.requests.refused(id, peer.number, body.toString('utf8', 4));
+    } else if (kind === CONTROL.barrier) {
+      this.id(id);
+      if (link) this.post(link, CONTROL.barrierDone, [this.idOnly]);
+    } else if (kind === CONTROL.barrierDone) {
+      peer.owed--;
+      peer.answered++;
+      this.barriers.passed(id, peer.number);
+    } else this.drop(peer, 'garbled');
+  }
+
+  /** Calls the listener; one that fails costs its own frame only. Undefined: there is none, or it threw. */
+  private hear(from: number, channel: number, body: Buffer): { answer: ReturnType<BusListener> } | undefined {
+    const listener = this.listeners[channel];
+    if (!listener) {
+      count(counters.drops, 'bus-without-listener');
+      return undefined;
+    }
+    try {
+      const answer = listener(from, body);
+      if (answer instanceof Promise) answer.catch((error: unknown) => this.options.onError?.(error, channel));
+      return { answer };
+    } catch (error) {
+      this.options.onError?.(error, channel);
+      return undefined;
+    }
+  }
+
+  private answer(peer: Peer, id: number, channel: number, body: Buffer): void {
+    const reply = (kind: number, bytes: Uint8Array): void => {
+      this.id(id);
+      if (peer.up && peer.link) this.post(peer.link, kind, [this.idOnly, bytes]);
+    };
+    const refuse = (): void => reply(CONTROL.refusal, Buffer.from(`worker ${this.self} cannot answer`));
+    const heard = this.hear(peer.number, channel, body);
+    if (!heard) refuse();
+    else if (heard.answer instanceof Promise) heard.answer.then((bytes) => reply(CONTROL.answer, bytes), refuse);
+    else reply(CONTROL.answer, heard.answer ?? NOTHING);
+  }
+
+  private guard(channel: number, call: () => void): void {
+    try {
+      call();
+    } catch (error) {
+      this.options.onError?.(error, channel);
+    }
+  }
+
+  private id(id: number): Uint8Array {
+    const { front } = this;
+    front[0] = id;
+    front[1] = id >>> 8;
+    front[2] = id >>> 16;
+    front[3] = id >>> 24;
+    return front;
+  }
+
+  private get patience(): number {
+    return this.options.stallSeconds ?? STALL_SECONDS;
+  }
+
+  private assess(): void {
+    if (this.drained && this.backlog === 0) this.drained();
+    const { backlogBytes } = this.options;
+    const congested = this.backlog > (this.congested ? backlogBytes / 2 : backlogBytes);
+    if (congested === this.congested) return;
+    this.congested = congested;
+    for (const listener of this.congestion) this.guard(0, () => listener(congested));
+  }
+
+  private check(): void {
+    let busy = false;
+    for (const peer of [...this.known.values()]) {
+      if (peer.check() >= this.patience) this.drop(peer, 'stuck');
+      else busy ||= peer.expecting;
+    }
+    if (busy) return;
+    clearInterval(this.watch);
+    this.watch = undefined;
+  }
+}
