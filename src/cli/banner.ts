@@ -13,7 +13,7 @@ export interface Started {
   http: number | undefined;
   https: number | undefined;
   /** The administrator that this start made; the password is shown this once. */
-  admin?: { jid: string; password: string };
+  admin?: { jid: string; password: string } | undefined;
 }
 
 /** What the control socket answers to `status`; `thrum sensor`, `watch` and `demo` find the broker by it. */

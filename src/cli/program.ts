@@ -56,7 +56,10 @@ function server(thrum: Command): void {
       .action(async (options: GlobalOptions & { json?: boolean }, command: Command) => {
         const config = configured(command.optsWithGlobals());
         const { startServer } = await import('../server/start.js');
-        await startServer(config, { json: options.json ?? false });
+        await startServer(config, { json: options.json ?? false }).catch((error: NodeJS.ErrnoException) => {
+          const taken = 'another program listens there: stop it, or set another port (0 picks a free one)';
+          throw new CliError(`cannot start: ${error.message}`, error.code === 'EADDRINUSE' ? taken : undefined);
+        });
       }),
     ['thrum start', 'thrum start --config /etc/thrum.yaml', 'thrum start --json --set store=memory --set c2s.port=0'],
   );

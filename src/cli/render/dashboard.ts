@@ -9,6 +9,10 @@ const KEPT_VALUES = 120;
 const KEPT_LATENCIES = 4096;
 /** A sensor that has been silent for so long shows in another colour. */
 const STALE_MS = 5000;
+/** Columns; on a terminal too narrow for all of them, bars and age are left out. */
+const VALUE_WIDTH = 11;
+const RATE_WIDTH = 7;
+const AGE_WIDTH = 7;
 
 interface Row {
   name: string;
@@ -48,7 +52,8 @@ export class Fleet {
   lines(now: number, columns: number, height: number, subtitle: string): string[] {
     const head = [bold(fit(`Thrum demo   ${subtitle}`, columns)), fit(this.summary(now), columns), ''];
     const rows = [...this.rows.values()];
-    const nameWidth = Math.min(20, Math.max(...rows.map((row) => row.name.length)));
+    const narrow = Math.max(4, columns - VALUE_WIDTH - RATE_WIDTH - 4);
+    const nameWidth = Math.min(20, narrow, Math.max(...rows.map((row) => row.name.length)));
     const room = Math.max(1, height - head.length - 2);
     const shown = rows.slice(0, room).map((row) => this.row(row, now, columns, nameWidth));
     const more = rows.length > room ? [dim(`… and ${rows.length - room} more`)] : [];
@@ -70,13 +75,13 @@ export class Fleet {
   private row(row: Row, now: number, columns: number, nameWidth: number): string {
     const value = row.values.at(-1);
     const silent = row.last === undefined ? undefined : now - row.last;
-    const text = padStart(value === undefined ? '–' : readingText({ value, unit: row.unit }), 11);
-    const rate = padStart(`${row.rate.perSecond(now).toFixed(1)}/s`, 7);
-    const since = padStart(silent === undefined ? '' : age(silent), 7);
+    const text = padStart(value === undefined ? '–' : readingText({ value, unit: row.unit }), VALUE_WIDTH);
+    const rate = padStart(`${row.rate.perSecond(now).toFixed(1)}/s`, RATE_WIDTH);
     const name = padEnd(fit(printable(row.name), nameWidth), nameWidth);
-    const spark = Math.max(0, Math.min(KEPT_VALUES, columns - nameWidth - 11 - 7 - 7 - 8));
-    const bars = padEnd(spark > 0 ? sparkline(row.values, spark) : '', spark);
-    const fresh = silent !== undefined && silent < STALE_MS;
-    return `${name}  ${(fresh ? green : yellow)(text)}  ${cyan(bars)}  ${rate} ${dim(since)}`;
+    const coloured = (silent !== undefined && silent < STALE_MS ? green : yellow)(text);
+    const spark = Math.min(KEPT_VALUES, columns - nameWidth - VALUE_WIDTH - RATE_WIDTH - AGE_WIDTH - 7);
+    if (spark < 1) return `${name}  ${coloured}  ${rate}`;
+    const bars = cyan(padEnd(sparkline(row.values, spark), spark));
+    return `${name}  ${coloured}  ${bars}  ${rate} ${dim(padStart(silent === undefined ? '' : age(silent), AGE_WIDTH))}`;
   }
 }
