@@ -51,7 +51,7 @@ async function publishReadings(pubsub: PubSubClient, options: SensorOptions, sig
       (error: Error) => {
         // A lost connection is made again by itself; what the broker refuses it will refuse again.
         if (conditionOf(error) !== undefined) throw error;
-        return `not kept: ${error.message}`;
+        return `unanswered: ${error.message}`;
       },
     );
     const time = new Date(reading.at).toISOString().slice(11, 23);

@@ -21,7 +21,10 @@ export class PubSubClient {
   constructor(
     readonly xmpp: XmppClient,
     readonly service: string,
-  ) {}
+  ) {
+    // One for each request that waits for its answer.
+    xmpp.setMaxListeners(0);
+  }
 
   /** XEP-0060 §8.1.3; false when the node exists already. */
   async create(node: string, config: Record<string, string>): Promise<boolean> {
@@ -52,18 +55,20 @@ export class PubSubClient {
   /** The newest item (XEP-0060 §6.5.7). */
   async latest(node: string): Promise<Item | undefined> {
     const request = xml('pubsub', { xmlns: NS }, xml('items', { node, max_items: '1' }));
-    const answer = await this.xmpp.iqCaller.get(request, this.service);
+    const answer = await this.answered(this.xmpp.iqCaller.get(request, this.service));
     return itemsIn(answer?.getChild('items')).at(-1);
   }
 
   /** XEP-0060 §8.4. */
   async remove(node: string): Promise<void> {
-    await this.xmpp.iqCaller.set(xml('pubsub', { xmlns: NS_OWNER }, xml('delete', { node })), this.service);
+    const request = xml('pubsub', { xmlns: NS_OWNER }, xml('delete', { node }));
+    await this.answered(this.xmpp.iqCaller.set(request, this.service));
   }
 
   /** Names of the nodes that the service shows (XEP-0060 §5.2). */
   async nodes(): Promise<string[]> {
-    const answer = await this.xmpp.iqCaller.get(xml('query', { xmlns: NS_DISCO_ITEMS }), this.service);
+    const request = xml('query', { xmlns: NS_DISCO_ITEMS });
+    const answer = await this.answered(this.xmpp.iqCaller.get(request, this.service));
     return (answer?.getChildren('item') ?? []).map((item) => item.attrs['node'] ?? '').filter((name) => name !== '');
   }
 
@@ -80,7 +85,21 @@ export class PubSubClient {
   }
 
   private async set(...children: XmlElement[]): Promise<XmlElement | undefined> {
-    return this.xmpp.iqCaller.set(xml('pubsub', { xmlns: NS }, ...children), this.service);
+    return this.answered(this.xmpp.iqCaller.set(xml('pubsub', { xmlns: NS }, ...children), this.service));
+  }
+
+  /** The library would wait half a minute for an answer that went down with its connection. */
+  private async answered<T>(request: Promise<T>): Promise<T> {
+    let lose: (() => void) | undefined;
+    const lost = new Promise<never>((_, reject) => {
+      lose = () => reject(new Error('the connection was lost'));
+      this.xmpp.once('disconnect', lose);
+    });
+    try {
+      return await Promise.race([request, lost]);
+    } finally {
+      this.xmpp.off('disconnect', lose!);
+    }
   }
 }
 

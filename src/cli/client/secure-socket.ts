@@ -19,6 +19,8 @@ export class SecureSocket extends EventEmitter {
 
   constructor(private readonly target: Target) {
     super();
+    // Errors after the library has let go of the socket have nobody left to tell.
+    this.on('error', () => undefined);
   }
 
   connect(): void {
