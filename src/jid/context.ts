@@ -6,6 +6,7 @@ import { JOINS_AFTER, JOINS_BEFORE } from './joining.js';
 function isVirama(character: string): boolean {
   // A mark moves before one of a higher class, and not before one of the same or a lower one. U+3099 has class 8, U+05B0
   // has class 10.
+  if (character.normalize('NFD') !== character) return false;
   const below10 = `\u05b0${character}`.normalize('NFD') !== `\u05b0${character}`;
   const above8 = `${character}\u3099`.normalize('NFD') !== `${character}\u3099`;
   return below10 && above8;

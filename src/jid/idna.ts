@@ -79,6 +79,9 @@ const MAX_INPUT = 3 * MAX_NAME;
 const SIMPLE = /^[a-z0-9]+(?:-[a-z0-9]+)*(?:\.[a-z0-9]+(?:-[a-z0-9]+)*)*$/;
 const LONG_LABEL = /[^.]{64}/;
 
+/** Of Cherokee the capitals are the stable form, valid in labels, and their lower case is not. */
+const CASED = /[^\u13a0-\u13f5]+/g;
+
 /** Prepares and enforces a domainpart: U-labels, lower case, NFC, no final dot; undefined when it is not one. */
 export function domainpart(s: string): string | undefined {
   // No double hyphen in SIMPLE, so neither A-labels nor reserved ones.
@@ -87,7 +90,9 @@ export function domainpart(s: string): string | undefined {
   if (s.length > MAX_INPUT) return undefined;
   const stripped = s.replace(/[.\u3002\uff0e\uff61]$/, '');
   // RFC 5895 §2: lower case, width, NFC, then the ideographic full stop.
-  const mapped = mapWidth(stripped.toLowerCase()).normalize('NFC').replaceAll('\u3002', '.');
+  const mapped = mapWidth(stripped.replace(CASED, (run) => run.toLowerCase()))
+    .normalize('NFC')
+    .replaceAll('\u3002', '.');
   const labels: string[] = [];
   let ascii = -1;
   for (const part of mapped.split('.')) {
