@@ -1,6 +1,7 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { readFileSync, statSync } from 'node:fs';
 import { isIP } from 'node:net';
+import { domainToASCII } from 'node:url';
 import { parseJid } from '../jid/jid.js';
 import type { Config } from './config.js';
 import { findOption, valueOf } from './options.js';
@@ -94,39 +95,28 @@ function processes(config: Config): Finding[] {
 function certificates(config: Config): Finding[] {
   const { certificate, key, client_ca } = config.tls;
   const found: Finding[] = [];
-  if (certificate !== '' && key === '')
-    found.push({
-      key: 'tls.key',
-      beside: 'tls.certificate',
-      what: 'is missing for tls.certificate',
-      remedy: 'name the PEM file of its private key',
-    });
-  if (key !== '' && certificate === '')
-    found.push({
-      key: 'tls.certificate',
-      beside: 'tls.key',
-      what: 'is missing for tls.key',
-      remedy: 'name the PEM file of its certificate',
-    });
-  const chain = certificate === '' ? undefined : pem('tls.certificate', certificate, toCertificate, found);
-  const secret = key === '' ? undefined : pem('tls.key', key, createPrivateKey, found);
   if (client_ca !== '') pem('tls.client_ca', client_ca, toCertificate, found);
-  if (chain && secret && !chain.checkPrivateKey(secret))
+  if (certificate === '') {
+    const remedy = 'name the PEM file of its certificate';
+    if (key !== '') found.push({ key: 'tls.certificate', beside: 'tls.key', what: 'is missing for tls.key', remedy });
+    return found;
+  }
+  const chain = pem('tls.certificate', certificate, toCertificate, found);
+  if (!chain) return found;
+  // One file may hold both.
+  const secret =
+    key === '' ? pem('tls.key', certificate, createPrivateKey, []) : pem('tls.key', key, createPrivateKey, found);
+  if (key === '' && !secret) {
+    const remedy = 'name the PEM file of its private key';
+    found.push({ key: 'tls.key', beside: 'tls.certificate', what: 'is missing for tls.certificate', remedy });
+  }
+  if (secret && !chain.checkPrivateKey(secret))
     found.push({ key: 'tls.key', what: 'does not belong to tls.certificate', remedy: 'name the key it was made with' });
-  if (chain && Date.parse(chain.validTo) < Date.now())
-    found.push({
-      key: 'tls.certificate',
-      what: `has expired on ${chain.validTo}`,
-      remedy: 'renew it and send SIGHUP',
-      warning: true,
-    });
-  if (chain && !chain.checkHost(config.domain))
-    found.push({
-      key: 'tls.certificate',
-      what: `is not valid for ${config.domain}`,
-      remedy: `clients will refuse it; get one that names ${config.domain}`,
-      warning: true,
-    });
+  const doubt = (what: string, remedy: string) => found.push({ key: 'tls.certificate', what, remedy, warning: true });
+  if (Date.parse(chain.validTo) < Date.now()) doubt(`has expired on ${chain.validTo}`, 'renew it and send SIGHUP');
+  const host = config.domain.replace(/^\[|\]$/g, '');
+  if (!(isIP(host) ? chain.checkIP(host) : chain.checkHost(domainToASCII(host))))
+    doubt(`is not valid for ${host}`, `clients will refuse it; get one that names ${host}`);
   return found;
 }
 

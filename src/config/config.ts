@@ -81,7 +81,7 @@ export const schema = z.strictObject({
       certificate: text
         .default('')
         .describe('PEM file with the certificate chain; empty means a self-signed one, made in data_dir.'),
-      key: text.default('').describe('PEM file with the private key of the certificate.'),
+      key: text.default('').describe('PEM file with the private key; empty when the certificate file holds it too.'),
       client_ca: text
         .default('')
         .describe(

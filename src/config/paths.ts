@@ -5,8 +5,8 @@ export function paths(dataDir: string) {
   return {
     store: join(dataDir, 'store'),
     /** The self-signed certificate, used when tls.certificate is empty. */
-    certificate: join(dataDir, 'certificate.pem'),
-    key: join(dataDir, 'key.pem'),
+    certificate: join(dataDir, 'tls', 'certificate.pem'),
+    key: join(dataDir, 'tls', 'key.pem'),
     /** Unix socket for administration of a running broker. */
     control: join(dataDir, 'control.sock'),
     /** The local account of `thrum sensor`, `watch` and `demo`. */

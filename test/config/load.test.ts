@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -104,7 +104,8 @@ describe('settings that do not fit together', () => {
     [['store=memory', 'workers=2'], '--set workers: workers: 2 workers cannot share the memory store'],
     [['http.port=5222'], '--set http.port: http.port: 5222 is already the port of c2s.port'],
     [['c2s.port=off', 'c2s_tls.port=off', 'http.port=off'], 'every listener is off'],
-    [['tls.certificate=/nowhere/c.pem'], '--set tls.certificate: tls.key: is missing for tls.certificate'],
+    [['tls.certificate=/nowhere/c.pem'], 'tls.certificate: "/nowhere/c.pem" cannot be read: ENOENT'],
+    [['tls.key=/nowhere/k.pem'], '--set tls.key: tls.certificate: is missing for tls.key'],
     [['tls.client_ca=/nowhere/ca.pem'], 'tls.client_ca: "/nowhere/ca.pem" cannot be read: ENOENT'],
     [['admins=ann@exmaple.org', 'domain=example.org'], 'admins: "ann@exmaple.org" is not an account here'],
     [['admins=ann'], 'admins: "ann" is not a bare JID'],
@@ -142,6 +143,10 @@ describe('certificates', () => {
     const [ours, other] = [await pair('localhost'), await pair('elsewhere.example')];
     const good = load({ set: [`tls.certificate=${ours.certificate}`, `tls.key=${ours.key}`] });
     expect(good.said).toBe('');
+    const alone = load({ set: [`tls.certificate=${ours.certificate}`] });
+    expect(alone.said).toContain('--set tls.certificate: tls.key: is missing for tls.certificate');
+    writeFileSync(join(folder, 'both.pem'), readFileSync(ours.certificate, 'utf8') + readFileSync(ours.key, 'utf8'));
+    expect(load({ set: [`tls.certificate=${join(folder, 'both.pem')}`] }).said).toBe('');
     const elsewhere = load({ set: [`tls.certificate=${other.certificate}`, `tls.key=${other.key}`] });
     expect(elsewhere.config).toBeDefined();
     expect(elsewhere.said).toContain('tls.certificate: is not valid for localhost');
