@@ -26,7 +26,7 @@ const TYPE_OF: Record<string, number> = { ...TYPE };
 
 /** Who gets a stanza: RFC 6121 §8.5 for the accounts of this domain, over all workers. */
 export class Router {
-  constructor(private readonly context: SessionContext) {
+  constructor(private readonly context: Omit<SessionContext, 'router'>) {
     context.bus.listen(CHANNEL.stanza, (_from, body) => this.received(body));
   }
 

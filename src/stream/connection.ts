@@ -160,6 +160,7 @@ export class Connection implements Receiver {
     if (failure !== undefined) return this.fail(failure);
     if (this.relay !== undefined) return;
     this.drive(this.host.scanner.next(this.handle));
+    if (this.transport.framed && !this.held && !this.over) this.drive(this.host.scanner.endFrame(this.handle));
     while (this.waiting.length > 0 && !this.held && !this.over) this.scan(this.waiting.shift()!, true);
     if (this.paused && !this.held && !this.over) {
       this.paused = false;

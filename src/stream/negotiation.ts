@@ -139,8 +139,12 @@ export class Negotiation {
       count(counters.drops, 'failed_authentications_per_minute');
       return this.saslFailed('temporary-auth-failure', 'too many failed logins from this address');
     }
-    this.exchange = host.authenticator.start(this.context(), element.attr('mechanism') ?? '');
-    if (this.exchange === undefined) return this.saslFailed('invalid-mechanism');
+    const context = this.context();
+    const mechanism = element.attr('mechanism') ?? '';
+    this.exchange = host.authenticator.start(context, mechanism);
+    if (this.exchange === undefined) {
+      return this.saslFailed(host.authenticator.refusal(context, mechanism) ?? 'invalid-mechanism');
+    }
     const initial = element.text();
     // No initial response: an empty challenge asks for it (RFC 6120 §6.4.3).
     if (initial === '') {

@@ -41,9 +41,10 @@ export class TcpTransport implements Transport {
     return this.socket instanceof TLSSocket ? this.socket : undefined;
   }
 
-  start(receiver: Receiver): void {
+  /** `read`: false while TLS has to come first. */
+  start(receiver: Receiver, read: boolean): void {
     this.receiver = receiver;
-    this.socket.on('data', this.onData);
+    if (read) this.socket.on('data', this.onData);
   }
 
   /** Lets TLS take over the socket. Resolves when the handshake is done; rejects with its error. */
@@ -62,7 +63,7 @@ export class TcpTransport implements Transport {
       secured.on('error', reject);
       secured.on('close', () => reject(new Error('closed during the TLS handshake')));
       secured.once('secure', () => {
-        if (this.receiver !== undefined) secured.on('data', this.onData);
+        secured.on('data', this.onData);
         resolve(secured);
       });
     });

@@ -1,0 +1,150 @@
+import { randomBytes } from 'node:crypto';
+import { mkdirSync, readFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import { fileURLToPath } from 'node:url';
+import { banner, readyLine, status, type Started } from '../cli/banner.js';
+import { ControlServer } from '../cli/control.js';
+import type { Operations } from '../cli/admin.js';
+import { Supervisor, type WorkerInfo } from '../cluster/supervisor.js';
+import { wipeSessionTables } from '../cluster/session-table.js';
+import type { Config } from '../config/config.js';
+import { findFreePort } from '../http/server.js';
+import { aggregateMetrics } from '../metrics/aggregate.js';
+import { serverSecret } from '../stream/sasl/secret.js';
+import { CertificateStore } from '../stream/tls/certificates.js';
+import { createLogger } from './log.js';
+import type { WorkerReady, WorkerSettings } from './worker.js';
+
+const version = (
+  JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string }
+).version;
+
+/** The operations of {@link Operations} that the control socket passes on to a worker. */
+const OPERATIONS = [
+  'user.add',
+  'user.passwd',
+  'user.remove',
+  'user.list',
+  'node.list',
+  'node.show',
+  'node.remove',
+] as const satisfies (keyof Operations)[];
+
+/**
+ * Runs a broker until it is told to stop: the supervisor's side. Resolves when everything has been closed in order; rejects
+ * with a sentence for people when it cannot start.
+ */
+export async function startServer(config: Config, options: { json: boolean }): Promise<void> {
+  const log = createLogger(config.log.level, { worker: 'supervisor' });
+  mkdirSync(config.data_dir, { recursive: true, mode: 0o700 });
+  // Made here once, so that workers that start together find it.
+  await CertificateStore.open({ config, log });
+  const secret = await serverSecret(config.data_dir);
+  wipeSessionTables(config.data_dir);
+
+  const host = config.listen_address;
+  const workers = config.workers || (config.store === 'memory' ? 1 : availableParallelism());
+  const agreed = async (port: number | 'off') => (port === 'off' ? undefined : port === 0 ? findFreePort(host) : port);
+  const settings: WorkerSettings = {
+    config,
+    version,
+    httpPort: await agreed(config.http.port),
+    httpsPort: await agreed(config.https.port),
+    secret: secret.toString('base64'),
+    proofKey: randomBytes(32).toString('base64'),
+    ticketKeys: randomBytes(48).toString('base64'),
+  };
+  const supervisor = new Supervisor({
+    workers,
+    entry: fileURLToPath(new URL('./worker.js', import.meta.url)),
+    settings,
+    backlogBytes: config.limits.bus_backlog_bytes,
+    graceSeconds: config.shutdown.grace_seconds,
+    log,
+  });
+  supervisor.handle('metrics', () => aggregateMetrics(() => supervisor.askAll('metrics', {})));
+
+  const first = (): WorkerInfo => {
+    const worker = supervisor.workers[0];
+    if (worker === undefined) throw new Error('no worker is running at the moment; try again');
+    return worker;
+  };
+  let started: Started | undefined;
+  const control = new ControlServer(config.data_dir, {
+    ...Object.fromEntries(
+      OPERATIONS.map((name) => [name, (args: never) => supervisor.ask(first(), 'admin', { name, args })]),
+    ),
+    status: () => started && status(started),
+  });
+  await control.listen();
+  const stop = stopper(async () => {
+    await supervisor.stop();
+    await control.close();
+  });
+  try {
+    const ready = await supervisor.start();
+    const listeners = ready[0]!.ready as WorkerReady;
+    started = {
+      version,
+      config,
+      pid: process.pid,
+      workers: ready.map((worker) => worker.pid),
+      c2s: listeners.c2s,
+      c2s_tls: listeners.c2s_tls,
+      http: settings.httpPort,
+      https: settings.httpsPort,
+      admin: await firstAdmin(config, (name, args) => supervisor.ask(first(), 'admin', { name, args })),
+    };
+  } catch (error) {
+    await stop.now();
+    throw error;
+  }
+  if (options.json) process.stdout.write(`${readyLine(started)}\n`);
+  else process.stdout.write(`${banner(started)}\n`);
+  if (options.json && started.admin !== undefined) {
+    process.stderr.write(
+      `administrator ${started.admin.jid} has the password ${started.admin.password} (shown this once)\n`,
+    );
+  }
+
+  process.on('SIGHUP', () => {
+    supervisor.reload().then(
+      () => log.info('certificates were read again'),
+      (error: unknown) => log.error({ err: error }, 'certificates could not be read again; the old ones stay in use'),
+    );
+  });
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+    process.on(signal, () => {
+      log.info({ signal }, 'closing');
+      void stop.now();
+    });
+  }
+  await stop.done;
+}
+
+/** Runs `close` once, however often it is asked to. */
+function stopper(close: () => Promise<void>): { now(): Promise<void>; done: Promise<void> } {
+  let running: Promise<void> | undefined;
+  let settle!: (value: Promise<void>) => void;
+  const done = new Promise<void>((resolve) => (settle = resolve));
+  return {
+    now() {
+      if (running === undefined) settle((running = close()));
+      return running!;
+    },
+    done,
+  };
+}
+
+/** Where nobody can administer a fresh broker, an account is made whose password is shown once. */
+async function firstAdmin(
+  config: Config,
+  ask: (name: keyof Operations, args: unknown) => Promise<unknown>,
+): Promise<Started['admin']> {
+  if (config.admins.length > 0) return undefined;
+  const users = (await ask('user.list', { limit: 1 })) as unknown[];
+  if (users.length > 0) return undefined;
+  const password = randomBytes(12).toString('base64url');
+  const outcome = await ask('user.add', { user: 'admin', password });
+  return outcome === 'created' ? { jid: `admin@${config.domain}`, password } : undefined;
+}

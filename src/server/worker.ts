@@ -1,0 +1,258 @@
+import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
+import type { TemplatedApp } from 'uWebSockets.js';
+import { operations, type Operations } from '../cli/admin.js';
+import { joinPool, type Membership } from '../cluster/member.js';
+import { openDirectory } from '../cluster/session-table.js';
+import type { Config } from '../config/config.js';
+import { paths } from '../config/paths.js';
+import { features } from './features.js';
+import { registration } from '../features/register.js';
+import { createHttp } from '../http/server.js';
+import { JidCache } from '../jid/jid.js';
+import { count, counters } from '../metrics/counters.js';
+import { metricsRegistry } from '../metrics/registry.js';
+import { publishToWrite } from '../metrics/histogram.js';
+import { PubSub } from '../pubsub/pubsub.js';
+import type { SessionContext } from '../session/context.js';
+import { bindSession, listenForKicks } from '../session/bind.js';
+import { Registry } from '../session/registry.js';
+import { Resumption } from '../session/resumption.js';
+import { Router } from '../session/router.js';
+import { openStore } from '../store/open.js';
+import { Connection } from '../stream/connection.js';
+import { flusher } from '../stream/flusher.js';
+import { Gate } from '../stream/gate.js';
+import type { StreamHost } from '../stream/host.js';
+import { Relays } from '../stream/relay.js';
+import { Accounts } from '../stream/sasl/accounts.js';
+import { Authenticator } from '../stream/sasl/authenticator.js';
+import { ProofCache } from '../stream/sasl/proofs.js';
+import { TcpTransport } from '../stream/tcp.js';
+import { CertificateStore } from '../stream/tls/certificates.js';
+import { serveWebSocket } from '../stream/websocket.js';
+import { Scanner } from '../xml/scanner.js';
+import { TreeBuilder } from '../xml/tree.js';
+import { createLogger } from './log.js';
+import { drain } from './drain.js';
+import { sweep } from './sweeper.js';
+
+/** What the supervisor gives to every worker. */
+export interface WorkerSettings {
+  config: Config;
+  version: string;
+  /** Agreed before, since every worker listens on it itself. */
+  httpPort: number | undefined;
+  httpsPort: number | undefined;
+  /** The server's lasting secret, the key of the pool's password proofs, and its TLS ticket keys: base64. */
+  secret: string;
+  proofKey: string;
+  ticketKeys: string;
+}
+
+/** What a worker tells when it accepts connections. */
+export interface WorkerReady {
+  c2s: number | undefined;
+  c2s_tls: number | undefined;
+}
+
+/** Pool-wide memory of addresses that were parsed. */
+const JID_CACHE = 50_000;
+/** Connections that may wait to be accepted: a fleet that reconnects comes all at once. */
+const BACKLOG = 4096;
+
+/** The composition root of a worker: every room is built here, from the ground floor up. */
+async function run(pool: Membership): Promise<void> {
+  const settings = pool.settings as WorkerSettings;
+  const { config, version } = settings;
+  const { limits } = config;
+  const { bus } = pool;
+  const log = createLogger(config.log.level, { worker: pool.slot, pid: process.pid });
+  const started = Date.now();
+
+  // What lasts, who may log in, and the certificates.
+  const store = await openStore({
+    kind: config.store,
+    path: paths(config.data_dir).store,
+    durability: config.durability,
+  });
+  const proofs = new ProofCache({
+    key: Buffer.from(settings.proofKey, 'base64'),
+    capacity: config.sasl.proof_capacity,
+    bus,
+  });
+  const { iterations } = config.sasl;
+  const accounts = new Accounts(store.accounts, { iterations, proofs });
+  const authenticator = new Authenticator(accounts, store.accounts, {
+    secret: Buffer.from(settings.secret, 'base64'),
+    iterations,
+    onError: (error) => log.error({ err: error }, 'a login could not be checked'),
+  });
+  const certificates = await CertificateStore.open({
+    config,
+    log,
+    ticketKeys: Buffer.from(settings.ticketKeys, 'base64'),
+  });
+  const directory = await openDirectory({ pool, dataDir: config.data_dir });
+
+  // Sessions, the services beside them, and what both answer.
+  const scanner = Scanner.create({ memoryBytes: limits.scanner_bytes });
+  const tree = await TreeBuilder.create();
+  const registry = new Registry();
+  const featureSet = features({ config, version, accounts, started });
+  const admins = new Set(config.admins.length > 0 ? config.admins : [`admin@${config.domain}`]);
+  const base: Omit<SessionContext, 'router'> = {
+    config,
+    log,
+    scanner,
+    tree,
+    jids: new JidCache(JID_CACHE),
+    bus,
+    directory,
+    registry,
+    services: new Map(),
+    watchers: [],
+    handler: (target, route) => featureSet.handler(target, route),
+    isAdmin: (bare) => admins.has(bare),
+  };
+  const router = new Router(base);
+  const context: SessionContext = { ...base, router };
+  listenForKicks(context);
+  const host = `${config.pubsub.host_prefix}.${config.domain}`;
+  const pubsub = new PubSub({ host, config, store, bus, router, log });
+  context.services.set(host, pubsub);
+  context.watchers.push(pubsub);
+  await pubsub.start();
+
+  // Streams.
+  const gate = new Gate(limits);
+  const connections = new Set<Connection>();
+  const state = { draining: false };
+  const streams: StreamHost = {
+    config,
+    log,
+    scanner,
+    tree,
+    gate,
+    connections,
+    authenticator,
+    certificates,
+    boundFeatures: featureSet.streamFeatures(config),
+    get draining() {
+      return state.draining;
+    },
+    bind: (connection, user, resource) => bindSession(context, connection, user, resource),
+    resume: (connection, user, previd, h) => resumption.resume(connection, user, previd, h),
+    register: (type, query, address) => registration(config, accounts, type, query, address),
+  };
+  const resumption: Resumption = new Resumption(context, streams, new Relays(bus), (transport) => {
+    gate.join(transport.remoteAddress);
+    return new Connection(streams, transport);
+  });
+
+  // Listeners.
+  const http = createHttp({
+    config,
+    port: settings.httpPort,
+    httpsPort: settings.httpsPort,
+    certificates,
+    metricsText: () => pool.ask('metrics'),
+    readiness: () => (state.draining ? ['draining'] : []),
+  });
+  const websocket = (app: TemplatedApp, secure: boolean) =>
+    serveWebSocket(app, {
+      path: '/xmpp-websocket',
+      maxMessageBytes: limits.stanza_bytes,
+      maxBacklogBytes: limits.outbox_bytes * 2,
+      secure,
+      admit: (address) => !state.draining && gate.enter(address),
+      connected: (transport) => new Connection(streams, transport),
+    });
+  http.apps.forEach(({ app, secure }) => websocket(app, secure));
+  const servers: Server[] = [];
+  const listen = async (port: number | 'off', direct: boolean): Promise<number | undefined> => {
+    if (port === 'off') return undefined;
+    const server = createServer({ noDelay: true }, (socket) => accept(streams, socket, direct));
+    servers.push(server);
+    return listenOn(server, port, config.listen_address);
+  };
+  await pool.connect();
+  const ready: WorkerReady = {
+    c2s: await listen(config.c2s.port, false),
+    c2s_tls: await listen(config.c2s_tls.port, true),
+  };
+  await http.listen();
+  const stopSweeping = sweep(connections, config);
+
+  // Operations.
+  const metrics = metricsRegistry({ config, certificates, bus, registry });
+  flusher.observe = (seconds) => publishToWrite.observe(seconds);
+  pool.handle('metrics', () => metrics.getMetricsAsJSON());
+  const admin = operations({
+    store,
+    accounts,
+    removeNode: (name) => pubsub.removeNode(name),
+    revoked: (user) => {
+      for (const session of [...registry.bare(`${user}@${config.domain}`)]) session.kick('the account has changed');
+    },
+  });
+  pool.handle('admin', ({ name, args }: { name: keyof Operations; args: never }) => admin[name](args));
+  pool.onReload(async () => {
+    if (!(await certificates.reload())) throw new Error('the certificate was not reloaded; see the log');
+  });
+  pool.onDrain(async () => {
+    state.draining = true;
+    http.stopListening();
+    for (const server of servers) server.close();
+    await drain(connections, config.shutdown.grace_seconds * 1000);
+    stopSweeping();
+    await pubsub.stop();
+    await directory.close();
+    await store.close();
+    http.close();
+  });
+  pool.ready(ready);
+  log.info(ready, 'worker is ready');
+}
+
+/** A new TCP connection. */
+function accept(streams: StreamHost, socket: Socket, direct: boolean): void {
+  const address = socket.remoteAddress ?? '';
+  if (streams.draining || !streams.gate.enter(address)) {
+    socket.on('error', () => socket.destroy());
+    socket.end(direct ? undefined : TURNED_AWAY);
+    return;
+  }
+  const transport = new TcpTransport(socket);
+  const connection = new Connection(streams, transport);
+  transport.start(connection, !direct);
+  if (!direct) return;
+  transport.secureWith(streams.certificates!.tlsOptions('direct')).catch((error: Error) => {
+    streams.log.debug({ connection: connection.id, err: error }, 'TLS handshake failed');
+    count(counters.drops, 'tls_handshake');
+    transport.destroy();
+  });
+}
+
+/** To a client that gets no stream: over a limit, or while the server is closing (RFC 6120 §4.9.3.17). */
+const TURNED_AWAY =
+  "<?xml version='1.0'?><stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' version='1.0'>" +
+  "<stream:error><resource-constraint xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error></stream:stream>";
+
+/** Resolves to the port; rejects with a sentence that names the listener. */
+function listenOn(server: Server, port: number, host: string): Promise<number> {
+  return new Promise((resolve, reject) => {
+    server.once('error', (error: NodeJS.ErrnoException) => {
+      reject(
+        new Error(
+          `cannot listen on ${host}:${port}: ${error.code === 'EADDRINUSE' ? 'the port is in use' : error.message}`,
+        ),
+      );
+    });
+    server.listen({ port, host, backlog: BACKLOG }, () => resolve((server.address() as AddressInfo).port));
+  });
+}
+
+const pool = await joinPool();
+run(pool).catch((error: unknown) => {
+  pool.failed(error instanceof Error ? error.message : String(error));
+});

@@ -1,0 +1,52 @@
+import { randomBytes } from 'node:crypto';
+import { CHANNEL } from '../cluster/bus.js';
+import { makeJid } from '../jid/jid.js';
+import type { Connection } from '../stream/connection.js';
+import type { SessionContext } from './context.js';
+import { StanzaError, refuse } from './errors.js';
+import { Session } from './session.js';
+
+const REPLACED = 'another session has taken this resource';
+
+/** Binds a resource to an authenticated connection (RFC 6120 §7), for the whole pool. */
+export async function bindSession(
+  context: SessionContext,
+  connection: Connection,
+  user: string,
+  wanted: string | undefined,
+): Promise<Session | StanzaError> {
+  const { config, registry, directory, bus } = context;
+  const jid = makeJid(user, config.domain, wanted ?? randomBytes(9).toString('base64url'));
+  if (jid === undefined) return refuse('bad-request', { text: 'this cannot be a resource' });
+  const elsewhere = directory.remote(jid.bare);
+  const held = registry.bare(jid.bare).length + elsewhere.length;
+  const holder = registry.full(jid.full);
+  const taken = holder !== undefined || elsewhere.some((entry) => entry.resource === jid.resource);
+  if (taken && config.resource_conflict === 'refuse') return refuse('conflict');
+  if (!taken && config.limits.enabled && held >= config.limits.sessions_per_account) {
+    return refuse('resource-constraint', { text: 'too many sessions of this account' });
+  }
+  holder?.kick(REPLACED);
+  // The number of the worker comes first: whoever gets this identifier back knows where to ask.
+  const session = new Session(
+    context,
+    jid,
+    `${bus.self.toString(36)}.${randomBytes(12).toString('base64url')}`,
+    connection,
+  );
+  registry.add(session);
+  const displaced = await directory.bind(session.entry());
+  if (displaced !== undefined && displaced.worker !== bus.self) {
+    bus.send(displaced.worker, CHANNEL.kick, Buffer.from(JSON.stringify({ full: jid.full, id: displaced.id })));
+  }
+  return session.ended ? refuse('conflict') : session;
+}
+
+/** Listens for sessions of this worker whose resource was taken at another. */
+export function listenForKicks(context: SessionContext): void {
+  context.bus.listen(CHANNEL.kick, (_from, body) => {
+    const { full, id } = JSON.parse(body.toString()) as { full: string; id: string };
+    const session = context.registry.full(full);
+    if (session?.id === id) session.kick(REPLACED);
+  });
+}
