@@ -145,7 +145,10 @@ describe('certificates', () => {
     expect(good.said).toBe('');
     const alone = load({ set: [`tls.certificate=${ours.certificate}`] });
     expect(alone.said).toContain('--set tls.certificate: tls.key: is missing for tls.certificate');
-    writeFileSync(join(folder, 'both.pem'), readFileSync(ours.certificate, 'utf8') + readFileSync(ours.key, 'utf8'));
+    writeFileSync(
+      join(folder, 'both.pem'),
+      `${readFileSync(ours.certificate, 'utf8')}\n${readFileSync(ours.key, 'utf8')}`,
+    );
     expect(load({ set: [`tls.certificate=${join(folder, 'both.pem')}`] }).said).toBe('');
     const elsewhere = load({ set: [`tls.certificate=${other.certificate}`, `tls.key=${other.key}`] });
     expect(elsewhere.config).toBeDefined();

@@ -1,4 +1,5 @@
 import { client, type TransportClass, type XmppClient } from '@xmpp/client';
+import { isLoopback } from '../../config/checks.js';
 import { CliError, EXIT } from '../failure.js';
 import { SecureSocket } from './secure-socket.js';
 import { noBroker, whereabouts, type Target } from './target.js';
@@ -19,12 +20,13 @@ export class Refused extends Error {}
 export async function connect(target: Target, credentials: Credentials, resource?: string): Promise<XmppClient> {
   if (target.transport === 'websocket' && !('WebSocket' in globalThis))
     throw new CliError(
-      'this version of Node has no WebSocket',
-      'use Node 22 or newer, or --transport starttls or tls',
+      'this version of Node has no WebSocket of its own',
+      'use Node 22, or NODE_OPTIONS=--experimental-websocket, or another --transport',
       EXIT.usage,
     );
   const [username] = credentials.jid.split('@') as [string];
-  const service = target.transport === 'websocket' ? `ws://${whereabouts(target)}/xmpp-websocket` : SERVICE;
+  const scheme = isLoopback(target.host) ? 'ws' : 'wss';
+  const service = target.transport === 'websocket' ? `${scheme}://${whereabouts(target)}/xmpp-websocket` : SERVICE;
   const xmpp = client({
     service,
     domain: target.domain,

@@ -38,7 +38,7 @@ export async function findBroker(config: Config, options: TargetOptions): Promis
   const running = answer && 'result' in answer ? (answer.result as Status) : undefined;
   const transport = options.transport ?? 'starttls';
   const host = options.host ?? reachable(running?.listen_address ?? config.listen_address);
-  const port = options.port ?? portOf(transport, running ?? config);
+  const port = options.port ?? portOf(transport, host, running ?? config);
   const domain =
     options.domain ?? running?.domain ?? (options.host === undefined ? config.domain : domainOf(options.host));
   return {
@@ -63,8 +63,9 @@ function reachable(address: string): string {
   return address === '::' ? '::1' : address;
 }
 
-function portOf(transport: Transport, where: Status | Config): number {
-  const listener = { starttls: 'c2s', tls: 'c2s_tls', websocket: 'http' } as const;
+/** WebSocket without TLS never leaves the machine. */
+function portOf(transport: Transport, host: string, where: Status | Config): number {
+  const listener = { starttls: 'c2s', tls: 'c2s_tls', websocket: isLoopback(host) ? 'http' : 'https' } as const;
   const name = listener[transport];
   const found = where[name];
   const port = typeof found === 'object' && found !== null ? found.port : found;
