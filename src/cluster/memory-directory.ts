@@ -1,0 +1,38 @@
+import type { Directory, SessionEntry } from './directory.js';
+
+const NONE: readonly SessionEntry[] = [];
+
+/** The directory of a pool of one: no other worker can hold anything. */
+export class MemoryDirectory implements Directory {
+  private readonly entries = new Map<string, SessionEntry>();
+
+  bind(entry: SessionEntry): Promise<SessionEntry | undefined> {
+    const key = `${entry.bare}/${entry.resource}`;
+    const displaced = this.entries.get(key);
+    this.entries.set(key, entry);
+    return Promise.resolve(displaced);
+  }
+
+  update(entry: SessionEntry): void {
+    const key = `${entry.bare}/${entry.resource}`;
+    if (this.entries.get(key)?.id === entry.id) this.entries.set(key, entry);
+  }
+
+  unbind(entry: SessionEntry): void {
+    const key = `${entry.bare}/${entry.resource}`;
+    if (this.entries.get(key)?.id === entry.id) this.entries.delete(key);
+  }
+
+  remote(): readonly SessionEntry[] {
+    return NONE;
+  }
+
+  count(): number {
+    return this.entries.size;
+  }
+
+  close(): Promise<void> {
+    this.entries.clear();
+    return Promise.resolve();
+  }
+}
