@@ -1,7 +1,7 @@
-import { randomBytes } from 'node:crypto';
 import { CHANNEL } from '../cluster/bus.js';
 import { makeJid } from '../jid/jid.js';
 import type { Connection } from '../stream/connection.js';
+import { randomId } from '../stream/ids.js';
 import type { SessionContext } from './context.js';
 import { StanzaError, refuse } from './errors.js';
 import { Session } from './session.js';
@@ -16,7 +16,7 @@ export async function bindSession(
   wanted: string | undefined,
 ): Promise<Session | StanzaError> {
   const { config, registry, directory, bus } = context;
-  const jid = makeJid(user, config.domain, wanted ?? randomBytes(9).toString('base64url'));
+  const jid = makeJid(user, config.domain, wanted ?? randomId());
   if (jid === undefined) return refuse('bad-request', { text: 'this cannot be a resource' });
   const elsewhere = directory.remote(jid.bare);
   const held = registry.bare(jid.bare).length + elsewhere.length;
@@ -31,7 +31,7 @@ export async function bindSession(
   const session = new Session(
     context,
     jid,
-    `${bus.self.toString(36)}.${randomBytes(12).toString('base64url')}`,
+    `${bus.self.toString(36)}.${randomId()}`,
     connection,
   );
   registry.add(session);

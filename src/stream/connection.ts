@@ -1,4 +1,3 @@
-import { randomBytes } from 'node:crypto';
 import { counters, count } from '../metrics/counters.js';
 import { EVENT } from '../xml/scanner.js';
 import { E } from '../xml/envelope.js';
@@ -6,6 +5,7 @@ import { escapeAttr, escapeText, decodeReferences } from '../xml/escape.js';
 import type { Element } from '../xml/element.js';
 import type { StreamCondition, StreamFailure } from './errors.js';
 import type { Bound, StreamHost } from './host.js';
+import { randomId } from './ids.js';
 import { Negotiation } from './negotiation.js';
 import { Outbox, Shared } from './outbox.js';
 import type { Receiver, Transport } from './transport.js';
@@ -31,7 +31,7 @@ export class Connection implements Receiver {
   bound: Bound | undefined;
   /** Scanner handle. */
   readonly handle: number;
-  readonly id = randomBytes(9).toString('base64url');
+  readonly id = randomId();
   /** Coarse time of the last byte from the peer, in milliseconds. */
   lastHeard = Date.now();
   /** When the connection was made; negotiation has to end within the limit. */
@@ -240,7 +240,7 @@ export class Connection implements Receiver {
   /** Our own header, with a fresh id each time (RFC 6120 §4.7.3). */
   private sendHeader(): void {
     this.headerSent = true;
-    const attributes = `from='${escapeAttr(this.host.config.domain)}' id='${randomBytes(12).toString('base64url')}' version='1.0' xml:lang='en'`;
+    const attributes = `from='${escapeAttr(this.host.config.domain)}' id='${randomId()}' version='1.0' xml:lang='en'`;
     this.sendNonza(
       this.transport.framed
         ? `<open xmlns='${NS_FRAMING}' ${attributes}/>`
