@@ -6,6 +6,10 @@ import { ATTRIBUTE_WORDS, StartTags, TAG_WORDS } from './sax.js';
 const LESS_THAN = 0x3c;
 const GREATER_THAN = 0x3e;
 const SLASH = 0x2f;
+const QUOTE = 0x22;
+const APOSTROPHE = 0x27;
+/** A start is late by all but the first byte of a character. */
+const LATEST = 3;
 const CDATA_START = '<![CDATA['.length;
 const CDATA_END = ']]>';
 
@@ -49,10 +53,11 @@ export class TreeBuilder {
     this.#encoding = isAscii(buffer) ? 'latin1' : 'utf8';
     try {
       this.#tags.find(buffer);
+      return this.#build(scope ? Object.assign(new Bare(), ROOT_SCOPE, scope) : ROOT_SCOPE);
     } catch (cause) {
-      throw new TreeFault('sax-wasm could not read the stanza', { cause });
+      this.#tags.restart();
+      throw cause instanceof TreeFault ? cause : new TreeFault('sax-wasm could not read the stanza', { cause });
     }
-    return this.#build(scope ? Object.assign(new Bare(), ROOT_SCOPE, scope) : ROOT_SCOPE);
   }
 
   #build(outer: Scope): Element {
@@ -62,13 +67,13 @@ export class TreeBuilder {
     const scopes: Scope[] = [outer];
     let position = 0;
     for (let row = 0; row < length; row += TAG_WORDS + table[row + 4]! * ATTRIBUTE_WORDS) {
-      const start = table[row]!;
+      const start = this.#start(row);
       this.#between(position, start, open, scopes);
       position = table[row + 1]!;
       const parent = open[open.length - 1];
-      if (!parent || start >= position) throw new TreeFault('start tag out of place');
+      if (!parent) throw new TreeFault('start tag out of place');
       const scope = this.#scope(row, scopes[scopes.length - 1]!);
-      const element = this.#element(row, scope);
+      const element = this.#element(row, start, scope);
       parent.children.push(element);
       if (table[row + 3] === 0) {
         open.push(element);
@@ -79,6 +84,22 @@ export class TreeBuilder {
     const root = holder.children.find((node) => typeof node !== 'string');
     if (open.length !== 1 || !root || typeof root === 'string') throw new TreeFault('not one whole element');
     return root;
+  }
+
+  /** Where a start tag begins; faults unless the row is what lies there. */
+  #start(row: number): number {
+    const { table } = this.#tags;
+    const bytes = this.#bytes;
+    const late = table[row]!;
+    let start = late;
+    while (bytes[start] !== LESS_THAN && late - start < LATEST) start--;
+    let sound = bytes[start] === LESS_THAN && bytes[table[row + 1]! - 1] === GREATER_THAN;
+    for (let i = 0, at = row + TAG_WORDS; i < table[row + 4]!; i++, at += ATTRIBUTE_WORDS) {
+      const quote = bytes[table[at + 3]!];
+      sound &&= (quote === QUOTE || quote === APOSTROPHE) && bytes[table[at + 2]! - 1] === quote;
+    }
+    if (!sound) throw new TreeFault('sax-wasm misread a start tag');
+    return start;
   }
 
   /** The scope of a start tag: the outer one, or a copy with what the tag declares. */
@@ -104,19 +125,17 @@ export class TreeBuilder {
     return name.startsWith('xmlns:') ? name.slice(6) : undefined;
   }
 
-  #element(row: number, scope: Scope): Element {
+  #element(row: number, start: number, scope: Scope): Element {
     const { table } = this.#tags;
-    const name = this.#string(table[row]! + 1, table[row + 2]!);
+    const name = this.#string(start + 1, start + 1 + table[row + 2]!);
     const colon = name.indexOf(':');
     const ns = scope[colon < 0 ? '' : name.slice(0, colon)];
     if (ns === undefined) throw new TreeFault('unbound prefix');
     const attrs: Attributes = new Bare();
     const element = new Element(colon < 0 ? name : name.slice(colon + 1), ns, attrs);
     for (let i = 0, at = row + TAG_WORDS; i < table[row + 4]!; i++, at += ATTRIBUTE_WORDS) {
-      const start = table[at]!;
-      const end = table[at + 1]!;
-      if (this.#declares(start, end) !== undefined) continue;
-      const key = this.#string(start, end);
+      if (this.#declares(table[at]!, table[at + 1]!) !== undefined) continue;
+      const key = this.#string(table[at]!, table[at + 1]!);
       attrs[key] = this.#value(table[at + 2]!, table[at + 3]!);
       const split = key.indexOf(':');
       if (split >= 0) this.#need(element, key.slice(0, split), scope);
