@@ -27,6 +27,8 @@ export class Calls<From> {
     private readonly post: (message: PoolMessage) => void,
     private readonly find: (name: string) => CallHandler<From> | undefined,
     private readonly from: From,
+    /** A handler of news failed; of a question, the asker is told. */
+    private readonly trouble: (error: unknown) => void,
   ) {}
 
   /** Rejects with the other side's error text, or when it ends or is silent for `timeoutMs`. */
@@ -52,7 +54,7 @@ export class Calls<From> {
     if (typeof message !== 'object' || message === null || !('thrum' in message)) return false;
     const { thrum, id = 0, name = '', body } = message as PoolMessage;
     if (thrum === 'ask') void this.answer(id, name, body);
-    else if (thrum === 'tell') void this.find(name)?.(body, this.from);
+    else if (thrum === 'tell') void this.hear(name, body);
     else {
       const waiting = this.waiting.get(id);
       if (!waiting) return true;
@@ -72,6 +74,14 @@ export class Calls<From> {
       reject(new Error(reason));
     }
     this.waiting.clear();
+  }
+
+  private async hear(name: string, body: unknown): Promise<void> {
+    try {
+      await this.find(name)?.(body, this.from);
+    } catch (error) {
+      this.trouble(error);
+    }
   }
 
   private async answer(id: number, name: string, body: unknown): Promise<void> {

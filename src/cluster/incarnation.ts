@@ -30,14 +30,18 @@ export class Incarnation {
     slot: number,
     number: number,
     handlers: (name: string) => CallHandler<WorkerInfo> | undefined,
-    events: { exited: (code: number | null, signal: string | null) => void; hung: (why: string) => void },
+    events: {
+      exited: (code: number | null, signal: string | null) => void;
+      hung: (why: string) => void;
+      trouble: (error: unknown) => void;
+    },
   ) {
     this.process = cluster.fork();
     this.info = { slot, number, pid: this.process.process.pid ?? 0, ready: undefined };
     // A worker that dies with a message under way is told by its exit.
     const post = (message: unknown): boolean =>
       this.process.isConnected() && this.process.send(message as object, () => undefined);
-    this.calls = new Calls(`worker ${number}`, post, handlers, this.info);
+    this.calls = new Calls(`worker ${number}`, post, handlers, this.info, events.trouble);
     this.process.on('message', (message: unknown) => this.calls.receive(message));
     this.process.once('error', (error) => (this.failure ??= { message: error.message }));
     this.process.once('exit', (code, signal) => {

@@ -4,7 +4,7 @@ import { dirname } from 'node:path';
 import type { Bus } from './bus.js';
 import { Calls, type CallHandler } from './calls.js';
 import { LocalBus } from './local-bus.js';
-import { POOL, type PeerPlace, type Welcome } from './pool-messages.js';
+import { POOL, type Failure, type PeerPlace, type Welcome } from './pool-messages.js';
 
 /** What a worker has from its pool. */
 export interface Membership {
@@ -53,7 +53,15 @@ export async function joinPool(): Promise<Membership> {
   // The channel closes when the supervisor dies, which is handled below.
   const post = (message: unknown): void =>
     void (process.connected && process.send!(message, undefined, {}, () => undefined));
-  const calls = new Calls<undefined>('the supervisor', post, (name) => handlers.get(name), undefined);
+  const calls = new Calls<undefined>(
+    'the supervisor',
+    post,
+    (name) => handlers.get(name),
+    undefined,
+    (error) => {
+      throw error; // dies loudly
+    },
+  );
   process.on('message', (message) => calls.receive(message));
   dieLoudly(calls);
 
@@ -66,7 +74,10 @@ export async function joinPool(): Promise<Membership> {
     self: number,
     backlogBytes,
     onFault: (peer, fault) => calls.tell(POOL.fault, { number: peer, fault }),
-    onError: (error, channel) => console.error(`bus channel ${channel}:`, error),
+    onError: (error, channel) => {
+      const { message, stack } = failureOf(error);
+      calls.tell(POOL.trouble, { message: `listener of bus channel ${channel}: ${message}`, stack });
+    },
   });
   const drains: (() => Promise<void>)[] = [];
   const reloads: (() => Promise<void>)[] = [];
@@ -130,15 +141,16 @@ export async function joinPool(): Promise<Membership> {
 
 /** A worker in an unknown state is no worker: it says what happened and ends; the supervisor starts another. */
 function dieLoudly(calls: Calls<undefined>): void {
-  const die = (error: unknown): void => {
-    const { message, stack } = error instanceof Error ? error : new Error(String(error));
-    lastWords(calls, { message, stack });
-  };
+  const die = (error: unknown): void => lastWords(calls, failureOf(error));
   process.on('uncaughtException', die);
   process.on('unhandledRejection', die);
 }
 
-function lastWords(calls: Calls<undefined>, failure: { message: string; stack?: string }): void {
+function failureOf(error: unknown): Failure {
+  return error instanceof Error ? { message: error.message, stack: error.stack } : { message: String(error) };
+}
+
+function lastWords(calls: Calls<undefined>, failure: Failure): void {
   if (process.connected) calls.tell(POOL.failed, failure);
   else console.error(failure.stack ?? failure.message);
   const end = (): never => process.exit(1);

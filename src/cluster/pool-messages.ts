@@ -13,6 +13,8 @@ export const POOL = {
   ready: 'pool.ready',
   /** Worker tells: I cannot start, or I am about to die; body: {@link Failure}. */
   failed: 'pool.failed',
+  /** Worker tells: something failed that I survive; body: {@link Failure}. */
+  trouble: 'pool.trouble',
   /** Worker tells: I was told to end by itself (SIGTERM): drain me, start another. */
   recycle: 'pool.recycle',
   /** Worker tells: a peer had to be given up; body: {@link Accusation}. */
