@@ -69,12 +69,17 @@ async function present(
     const now = performance.now();
     fleet.arrived(node, reading.value, now, now - began);
   });
-  await dashboard.send(xml('presence', {}, xml('priority', {}, '-1')));
+  const follow = async () => {
+    await dashboard.send(xml('presence', {}, xml('priority', {}, '-1')));
+    await inTurns(sensors, signal, async ({ node }) => void (await view.subscribe(node)));
+  };
   try {
     await inTurns(sensors, signal, async ({ node, name }) => {
       await view.create(node, { title: `Demo: ${name}`, persist_items: '1', max_items: '1' });
-      await view.subscribe(node);
     });
+    await follow();
+    // A session made anew after a lost connection; should it be lost again, the next one tries.
+    dashboard.on('online', () => void follow().catch(() => undefined));
     const publishers: XmppClient[] = [];
     await inTurns(sensors.slice(0, MAX_CONNECTIONS), signal, async () => {
       const xmpp = await account.connect();
@@ -85,16 +90,18 @@ async function present(
     const events = {
       sending: (id: string, now: number) => void underway.set(id, now),
       published: () => void fleet.published++,
-      failed: (id: string) => {
+      failed: (id: string, error: Error) => {
+        // A lost connection is made again by itself; what the broker refuses it will refuse again.
+        if (conditionOf(error) !== undefined) throw error;
         underway.delete(id);
         fleet.failed++;
       },
     };
     const subtitle = `${sensors.length} sensors at ${view.service}, every ${options.interval} s   Ctrl-C ends`;
-    await Promise.all([
-      runSensors(sensors, publishers, view.service, options.interval, events, signal),
-      show(fleet, subtitle, signal),
-    ]);
+    const refused = new AbortController();
+    const running = AbortSignal.any([signal, refused.signal]);
+    const publishing = runSensors(sensors, publishers, view.service, options.interval, events, running);
+    await Promise.all([publishing.finally(() => refused.abort()), show(fleet, subtitle, running)]);
     for (const end = performance.now() + SETTLE_MS; underway.size > 0 && performance.now() < end;)
       await pause(20, new AbortController().signal);
   } finally {

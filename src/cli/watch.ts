@@ -28,14 +28,22 @@ export async function watch(config: Config, node: string, options: WatchOptions)
       const end = new AbortController();
       const ended = AbortSignal.any([signal, end.signal]);
       const view = process.stdout.isTTY ? liveView(node, pubsub.service) : undefined;
-      const show = view?.show ?? ((seen: Seen) => process.stdout.write(`${watchLine(seen)}\n`));
+      const print = view?.show ?? ((seen: Seen) => process.stdout.write(`${watchLine(seen)}\n`));
+      let shown: string | undefined;
+      const show = (item: Item, old: boolean) => {
+        shown = fingerprint(item);
+        print({ item, received: Date.now(), old });
+      };
       let left = options.count ?? Infinity;
-      let kept: string | undefined;
+      // The service may send the last item by itself when we subscribe (XEP-0060 §6.1.7); we ask for it anyway.
+      let expected: string | undefined;
       pubsub.listen(
         (from, item) => {
-          // The service may send the last item by itself when we subscribe (XEP-0060 §6.1.7); we asked for it already.
-          if (from !== node || left <= 0 || fingerprint(item) === kept) return;
-          show({ item, received: Date.now(), old: false });
+          if (from !== node || left <= 0) return;
+          const repeated = fingerprint(item) === expected;
+          expected = undefined;
+          if (repeated) return;
+          show(item, false);
           if (--left <= 0) end.abort();
         },
         (from) => from === node && end.abort(new CliError(`${printable(node)} was deleted`)),
@@ -43,8 +51,8 @@ export async function watch(config: Config, node: string, options: WatchOptions)
       const begin = async () => {
         await xmpp.send(xml('presence', {}, xml('priority', {}, '-1')));
         const last = await pubsub.latest(node);
-        kept = last && fingerprint(last);
-        if (last) show({ item: last, received: Date.now(), old: true });
+        expected = last && fingerprint(last);
+        if (last && expected !== shown) show(last, true);
         return pubsub.subscribe(node);
       };
       let subid = await begin().catch(async (error: unknown) => Promise.reject(await explain(error, pubsub, node)));

@@ -2,9 +2,11 @@ import { chmodSync, readFileSync, writeFileSync } from 'node:fs';
 import type { XmppClient } from '@xmpp/client';
 import type { Config } from '../../config/config.js';
 import { paths } from '../../config/paths.js';
+import { parseJid } from '../../jid/jid.js';
 import { administer } from '../access.js';
 import { CliError, EXIT } from '../failure.js';
 import { askSecret, generatePassword } from '../prompt.js';
+import { printable } from '../text.js';
 import { connect, Refused, type Credentials } from './connect.js';
 import { findBroker, noBroker, type Target, type TargetOptions } from './target.js';
 
@@ -31,12 +33,13 @@ export async function login(config: Config, options: LoginOptions): Promise<Logi
 }
 
 async function givenAccount(config: Config, jid: string, options: LoginOptions): Promise<Login> {
-  const [user, domain] = jid.split('@');
-  if (!user || !domain) throw new CliError(`"${jid}" is not an account`, 'write --jid user@domain', EXIT.usage);
+  const { local, domain, bare } = parseJid(jid) ?? {};
+  if (!local || !domain || !bare)
+    throw new CliError(`"${printable(jid)}" is not an account`, 'write --jid user@domain', EXIT.usage);
   const host = options.host ?? (domain === config.domain ? undefined : domain);
   const target = await findBroker(config, { ...options, domain, ...(host !== undefined && { host }) });
-  const password = options.password ?? (await askPassword(jid));
-  return { target, connect: (resource) => connect(target, { jid, password }, resource).catch(explainRefusal) };
+  const password = options.password ?? (await askPassword(bare));
+  return { target, connect: (resource) => connect(target, { jid: bare, password }, resource).catch(explainRefusal) };
 }
 
 function explainRefusal(error: unknown): never {
