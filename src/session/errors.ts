@@ -39,6 +39,8 @@ export class StanzaError {
     readonly text: string | undefined,
     /** Application-specific condition (RFC 6120 §8.3.4). */
     readonly application: Element | undefined,
+    /** What goes before the error in the stanza (RFC 6120 §8.3.1), where the sender has to see it. */
+    readonly payload: Element | undefined = undefined,
   ) {}
 
   /** `<error/>` as RFC 6120 §8.3.2 shows it. */
@@ -53,7 +55,7 @@ export class StanzaError {
 /** Shapes a refusal; the error type is the condition's own unless given. */
 export function refuse(
   condition: Condition,
-  more: { text?: string; type?: ErrorType; application?: Element } = {},
+  more: { text?: string; type?: ErrorType; application?: Element; payload?: Element } = {},
 ): StanzaError {
-  return new StanzaError(condition, more.type ?? CONDITIONS[condition], more.text, more.application);
+  return new StanzaError(condition, more.type ?? CONDITIONS[condition], more.text, more.application, more.payload);
 }

@@ -1,0 +1,251 @@
+import type { Logger } from 'pino';
+import type { Bus } from '../cluster/bus.js';
+import type { Config } from '../config/config.js';
+import type { Jid } from '../jid/jid.js';
+import type { Session } from '../session/session.js';
+import type { Affiliation, Store } from '../store/store.js';
+import type { Element } from '../xml/element.js';
+import { opaqueString } from '../jid/precis.js';
+import { Cluster } from './cluster.js';
+import { Turn } from './departures.js';
+import { Fanout } from './fanout.js';
+import { freshId } from './ids.js';
+import { type Endpoint, Interest, Reader } from './interest.js';
+import { LastItems } from './last-items.js';
+import { type NodeFacts, type NodeState, Policies } from './node.js';
+import { Nodes } from './nodes.js';
+import type { NodeLimits } from './options.js';
+import { Refusal } from './refusals.js';
+import { Subscriptions } from './subscriptions.js';
+import { delayedItemBody, eventBody } from './wire.js';
+import { Notices } from './xml/notices.js';
+
+/** What the engine asks of the router. */
+export interface Post {
+  deliver(to: Jid, stanza: Element): void;
+  sessionsOf(bare: string): readonly Session[];
+}
+
+export interface EngineDependencies {
+  /** Address of the service, such as `pubsub.localhost`. */
+  host: string;
+  config: Config;
+  store: Store;
+  bus: Bus;
+  router: Post;
+  log: Logger;
+}
+
+/** Who asks. */
+export interface Actor {
+  jid: Jid;
+  /** A service-wide administrator may do at every node what its owners may. */
+  admin: boolean;
+  /** Absent where it speaks by message. */
+  session: Endpoint | undefined;
+}
+
+/** RFC 7622 §3.4: a NodeID should be fit for a resourcepart (XEP-0060 §4.6.2), and item ids are held to the same length. */
+const NAME_BYTES = 1023;
+
+/** The parts of the pub-sub engine in one worker, wired together. What they are used for is in the modules beside. */
+export class Engine {
+  readonly host: string;
+  readonly config: Config;
+  readonly store: Store;
+  readonly log: Logger;
+  readonly limits: NodeLimits;
+  readonly policies: Policies;
+  readonly nodes: Nodes;
+  readonly interest: Interest;
+  readonly cluster: Cluster;
+  readonly fanout: Fanout;
+  readonly subscriptions: Subscriptions;
+  readonly lastItems: LastItems;
+  readonly notices: Notices;
+  private readonly tasks = new Set<Promise<void>>();
+
+  constructor({ host, config, store, bus, router, log }: EngineDependencies) {
+    this.host = host;
+    this.config = config;
+    this.store = store;
+    this.log = log;
+    this.limits = {
+      itemsPerNode: config.limits.enabled ? config.limits.items_per_node : Number.MAX_SAFE_INTEGER,
+      payloadBytes: config.pubsub.max_payload_bytes,
+    };
+    this.policies = new Policies(this.limits);
+    this.nodes = new Nodes(store.nodes, this.policies);
+    this.cluster = new Cluster(bus, log);
+    this.interest = new Interest(this.nodes, (gained, lost) => this.cluster.announceInterest(gained, lost));
+    this.fanout = new Fanout(host, bus, this.nodes, this.interest, router);
+    this.subscriptions = new Subscriptions(store.nodes, this.interest, this.cluster, router, (session) =>
+      this.readerOf(session),
+    );
+    this.lastItems = new LastItems(store.items, this.nodes, this.cluster);
+    this.notices = new Notices(host, router);
+    this.cluster.listen({
+      interest: (worker, gained, name) =>
+        gained ? this.interest.gain(worker, name) : this.interest.lose(worker, name),
+      workerGone: (worker) => this.interest.workerGone(worker),
+      interesting: () => this.interest.local(),
+      notification: (frame) => this.fanout.received(frame),
+      nodeChanged: (name, gone) => this.forget(name, gone),
+      subscriptionChanged: (name, jid) => this.subscriptions.changedElsewhere(name, jid),
+      direct: (reader) => this.fanout.receivedDirect(reader),
+      lastItems: (names) => this.lastItems.list(names),
+    });
+  }
+
+  /** What the engine keeps in the session's slot. */
+  readerOf(session: Endpoint): Reader {
+    return ((session.pubsub as Reader | undefined) ?? (session.pubsub = new Reader(session, this.host))) as Reader;
+  }
+
+  // --- nodes -------------------------------------------------------------------------------------------------------------
+
+  /** The node and its facts, or the refusal that there is none. */
+  async node(name: string): Promise<KnownNode | Refusal> {
+    const state = await this.nodes.load(name);
+    return state === undefined ? new Refusal('node-not-found') : (state as KnownNode);
+  }
+
+  /** The same, for its owners and administrators alone (XEP-0060 §14.2). */
+  async ownedNode(actor: Actor, name: string): Promise<KnownNode | Refusal> {
+    const node = await this.node(name);
+    if (node instanceof Refusal) return node;
+    return this.standing(actor, node.facts) === 'owner' ? node : new Refusal('forbidden');
+  }
+
+  /** The affiliation that counts. */
+  standing(actor: Actor, facts: NodeFacts): Affiliation {
+    return actor.admin ? 'owner' : facts.affiliation(actor.jid.bare);
+  }
+
+  /** Why a NodeID or an item's id will not do; undefined when it will. */
+  badName(what: 'node' | 'item', name: string): Refusal | undefined {
+    if (Buffer.byteLength(name) > NAME_BYTES) {
+      return new Refusal('not-acceptable', `the ${what} id is longer than ${NAME_BYTES} bytes`);
+    }
+    if (what === 'node' && opaqueString(name) !== name) {
+      return new Refusal('not-acceptable', 'the node id is not a prepared OpaqueString (RFC 8265)');
+    }
+    return undefined;
+  }
+
+  /** What is known of the node here is out of date. */
+  private forget(name: string, gone: boolean): void | Promise<void> {
+    if (!gone) return this.nodes.invalidate(name);
+    const recipients =
+      this.nodes.peek(name)?.recipients.map(({ reader, bare, full }) => ({ reader, bare, full })) ?? [];
+    this.nodes.invalidate(name, true);
+    return recipients.length === 0 ? undefined : this.subscriptions.recheck(name, recipients);
+  }
+
+  /** The node's durable facts were changed here; resolves when every worker has dropped the old ones. */
+  async changed(name: string, gone = false): Promise<void> {
+    await this.forget(name, gone);
+    await this.cluster.nodeChanged(name, gone);
+  }
+
+  // --- order -------------------------------------------------------------------------------------------------------------
+
+  /** Waits for `work`, then for the turn at the node and of the actor's session, then does `action`. */
+  async inTurn<Result>(
+    name: string,
+    actor: Actor,
+    work: Promise<Result>,
+    action: (result: Result) => void,
+  ): Promise<Result> {
+    const reader = actor.session === undefined ? undefined : this.readerOf(actor.session);
+    let act = (): void => undefined;
+    const turn = new Turn(this.nodes.ensure(name), reader, () => act());
+    turn.queue();
+    try {
+      const result = await work;
+      act = () => action(result);
+      return result;
+    } finally {
+      turn.ready();
+      await turn.done;
+    }
+  }
+
+  /** Sends an event (the content of `<event/>`) to the node's recipients, if the node delivers at all. Call it in turn. */
+  notify(name: string, facts: NodeFacts, event: string): void {
+    const node = this.nodes.peek(name);
+    if (node === undefined || !facts.policy.delivers) return;
+    if (node.recipients.length === 0 && node.workers.length === 0) return;
+    this.fanout.send(node, facts.policy.type, false, eventBody(freshId(), event));
+  }
+
+  // --- last items --------------------------------------------------------------------------------------------------------
+
+  /** Sends the last item to a new subscriber, behind the result that tells of the subscription (XEP-0060 §6.1.7). */
+  lastToSubscriber(name: string, jid: Jid): void {
+    const { facts, activity } = this.nodes.peek(name) ?? {};
+    if (facts === undefined || facts.policy.config.send_last_published_item === 'never' || !facts.policy.delivers)
+      return;
+    setImmediate(() =>
+      this.task(async () => {
+        const state = await this.nodes.load(name);
+        if (state === undefined) return;
+        const item = (await this.lastItems.of([state])).get(name);
+        // Somebody has published meanwhile: the subscriber has got something newer.
+        if (item === undefined || state.activity !== activity || state.facts === undefined) return;
+        const { payloads, namesPublisher, type } = state.facts.policy;
+        const shown = { payload: payloads, publisher: namesPublisher };
+        this.fanout.direct(jid, type, delayedItemBody(state, freshId(), item, shown));
+      }),
+    );
+  }
+
+  /** Sends the last items of the nodes that want it to a session that has come online (XEP-0060 §4.3). */
+  async lastToSession(reader: Reader, names: readonly string[]): Promise<void> {
+    const wanted: { state: NodeState; activity: number }[] = [];
+    await Promise.all(
+      names.map(async (name) => {
+        const { activity } = this.nodes.peek(name) ?? {};
+        const state = await this.nodes.load(name);
+        const policy = state?.facts?.policy;
+        if (policy?.config.send_last_published_item !== 'on_sub_and_presence' || !policy.delivers) return;
+        wanted.push({ state: state!, activity: activity ?? state!.activity });
+      }),
+    );
+    if (wanted.length === 0) return;
+    const items = await this.lastItems.of(wanted.map(({ state }) => state));
+    for (const { state, activity } of wanted) {
+      const item = items.get(state.name);
+      const recipient = reader.recipients.get(state.name);
+      if (item === undefined || recipient === undefined || state.facts === undefined || state.activity !== activity)
+        continue;
+      const { payloads, namesPublisher, type } = state.facts.policy;
+      const shown = { payload: payloads, publisher: namesPublisher };
+      this.fanout.one(recipient, type, delayedItemBody(state, freshId(), item, shown));
+    }
+  }
+
+  /** Work that nobody waits for; its failure is logged. */
+  task(work: () => Promise<void>): void {
+    const task = work()
+      .catch((error: unknown) => this.log.error({ err: error }, 'the pub-sub service could not finish its work'))
+      .finally(() => this.tasks.delete(task));
+    this.tasks.add(task);
+  }
+
+  /** Resolves when all tasks and departures that are under way now are done. */
+  async settled(): Promise<void> {
+    const last: Promise<void>[] = [];
+    for (const node of this.nodes.all()) {
+      if (node.tail === undefined) continue;
+      const turn = new Turn(node, undefined, () => undefined);
+      turn.queue();
+      turn.ready();
+      last.push(turn.done);
+    }
+    await Promise.all([...this.tasks, ...last]);
+  }
+}
+
+/** A node whose facts were there a moment ago; they may be dropped while one waits. */
+export type KnownNode = NodeState & { facts: NodeFacts };

@@ -1,0 +1,156 @@
+import type { IqAnswer, IqRequest } from '../features/feature.js';
+import { type Jid, parseJid } from '../jid/jid.js';
+import { refuse, type StanzaError } from '../session/errors.js';
+import type { Element } from '../xml/element.js';
+import { type Actor, Engine, type EngineDependencies } from './engine.js';
+import type { Endpoint } from './interest.js';
+import { deleteNode } from './managing.js';
+import { type HotPublish, publishHot } from './publishing.js';
+import { Refusal } from './refusals.js';
+import { answered } from './xml/authorization.js';
+import { itemList, nodeInfo, nodeList, serviceInfo } from './xml/disco.js';
+import { stanzaError } from './xml/errors.js';
+import { execute } from './xml/execute.js';
+import { NS_DISCO_INFO, NS_DISCO_ITEMS } from './xml/namespaces.js';
+import { isPubsub, parse } from './xml/parse.js';
+
+export interface PubSubDependencies extends EngineDependencies {
+  /** Whether a bare JID is a service-wide administrator; by the configuration unless given. */
+  isAdmin?(bare: string): boolean;
+}
+
+/**
+ * The publish-subscribe service of one worker (XEP-0060). Stanzas become actions, the engine does them, and what it gives becomes
+ * stanzas again; only plain publishes take a road of their own.
+ */
+export class PubSub {
+  readonly target = 'pubsub';
+  private readonly engine: Engine;
+  private readonly isAdmin: (bare: string) => boolean;
+
+  constructor(dependencies: PubSubDependencies) {
+    const { admins, domain } = dependencies.config;
+    const listed = new Set(admins.length > 0 ? admins : [`admin@${domain}`]);
+    this.isAdmin = dependencies.isAdmin ?? ((bare) => listed.has(bare));
+    this.engine = new Engine(dependencies);
+  }
+
+  /** Nothing to prepare: nodes are read when they are first used. */
+  async start(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  /** Resolves when everything accepted is kept, and its notifications and results are on their way. */
+  async stop(): Promise<void> {
+    await this.engine.settled();
+  }
+
+  // --- requests ----------------------------------------------------------------------------------------------------------
+
+  /** Hot path: false when the publish needs {@link handleIq}, and nothing was done yet. */
+  publish(session: Endpoint, hot: HotPublish): boolean {
+    return publishHot(this.engine, session, hot);
+  }
+
+  handleIq(request: IqRequest): IqAnswer | Promise<IqAnswer> {
+    const { type, payload, from } = request;
+    if (!isPubsub(payload)) {
+      const node = payload.attr('node');
+      if (type === 'get' && payload.name === 'query') {
+        if (payload.ns === NS_DISCO_INFO) return this.discoInfo(node);
+        if (payload.ns === NS_DISCO_ITEMS) return this.discoItems(node, from, payload);
+      }
+      return refuse('service-unavailable');
+    }
+    const action = parse(type, payload);
+    return action instanceof Refusal ? stanzaError(action) : this.execute(request, action);
+  }
+
+  private async execute(request: IqRequest, action: Parameters<typeof execute>[2]): Promise<IqAnswer> {
+    return answer(await execute(this.engine, this.actor(request.from, request.session), action));
+  }
+
+  /** Owners answer subscription requests by message (XEP-0060 §8.6). */
+  handleMessage(from: Jid, message: Element): void {
+    const type = message.attr('type');
+    if (type === 'error' || type === 'headline' || type === 'groupchat') return;
+    this.engine.task(async () => {
+      const refusal = await answered(this.engine, this.actor(from, undefined), message);
+      if (refusal !== undefined) this.engine.notices.refused(from, message, stanzaError(refusal));
+    });
+  }
+
+  private actor(jid: Jid, session: Endpoint | undefined): Actor {
+    return { jid, admin: this.isAdmin(jid.bare), session };
+  }
+
+  // --- service discovery ----------------------------------------------------------------------------------------------------
+
+  /** disco#info of the service, or of a node (XEP-0060 §5.1, §5.3, §5.4). `more` are features of the service from elsewhere. */
+  async discoInfo(node: string | undefined, more: readonly string[] = []): Promise<Element | StanzaError> {
+    return node === undefined
+      ? serviceInfo(more)
+      : (answer(await nodeInfo(this.engine, node)) as Element | StanzaError);
+  }
+
+  /** disco#items of the service, or of a node (XEP-0060 §5.2, §5.5). `query` may hold a `<set/>` (XEP-0059). */
+  async discoItems(node: string | undefined, requester: Jid, query: Element): Promise<Element | StanzaError> {
+    const actor = this.actor(requester, undefined);
+    const list = node === undefined ? nodeList(this.engine, query) : itemList(this.engine, actor, node, query);
+    return answer(await list) as Element | StanzaError;
+  }
+
+  // --- administration -----------------------------------------------------------------------------------------------------------
+
+  /** Deletes a node as an administrator does, its subscribers being told; false when there is none. */
+  async removeNode(name: string): Promise<boolean> {
+    const jid = parseJid(this.engine.host);
+    if (jid === undefined) return false;
+    return (await deleteNode(this.engine, { jid, admin: true, session: undefined }, name, undefined)) === undefined;
+  }
+
+  // --- sessions ---------------------------------------------------------------------------------------------------------------
+
+  /**
+   * The session is there, or its availability or priority changed: it gets the notifications that it is subscribed to, and the last items of
+   * nodes that want it when it comes online. Cheap when nothing changed. Resolves when that is so for this worker's publishes.
+   */
+  sessionAvailable(session: Endpoint): Promise<void> {
+    const reader = this.engine.readerOf(session);
+    const reachable = session.available && session.priority >= 0;
+    if (reader.known && reachable === reader.reachable && reader.online === session.available) return Promise.resolve();
+    return this.load(session);
+  }
+
+  /** The session was bound: what is for its full JID comes to it even before it sends presence (RFC 6121 §8.5.3.1). */
+  sessionBound(session: Endpoint): Promise<void> {
+    return this.load(session);
+  }
+
+  private async load(session: Endpoint): Promise<void> {
+    const reader = this.engine.readerOf(session);
+    try {
+      const names = await this.engine.subscriptions.load(reader);
+      if (!session.available || reader.online) return;
+      reader.online = true;
+      this.engine.task(() => this.engine.lastToSession(reader, names));
+    } catch (error) {
+      this.engine.log.error({ err: error, session: session.jid.full }, 'subscriptions could not be read');
+    }
+  }
+
+  sessionUnavailable(session: Endpoint): void {
+    const reader = this.engine.readerOf(session);
+    reader.online = false;
+    this.engine.subscriptions.unreachable(reader);
+  }
+
+  sessionClosed(session: Endpoint): void {
+    if (session.pubsub === undefined) return;
+    this.engine.subscriptions.closed(this.engine.readerOf(session));
+  }
+}
+
+function answer(given: Element | undefined | Refusal): IqAnswer {
+  return given instanceof Refusal ? stanzaError(given) : given;
+}

@@ -1,0 +1,127 @@
+import type { PageRequest } from '../xml/rsm.js';
+import { CAPABILITIES } from './capability.js';
+import type { Actor, Engine } from './engine.js';
+import type { Published } from './last-items.js';
+import type { NodeFacts } from './node.js';
+import { Refusal, unsupported } from './refusals.js';
+import { isActive } from './subscriptions.js';
+
+export interface Retrieve {
+  node: string;
+  /** Particular items (XEP-0060 §6.5.8); all when empty. */
+  ids: readonly string[];
+  /** The most recent ones (§6.5.7). */
+  max: number | undefined;
+  subid: string | undefined;
+  page: PageRequest | undefined;
+}
+
+/** Items in chronological order. `whole` when nothing was left out. */
+export interface Retrieved {
+  items: readonly Published[];
+  whole: boolean;
+  /** Of the whole result set, and the place of the first item in it. */
+  count: number;
+  index: number;
+  /** Items show who published them. */
+  publisher: boolean;
+}
+
+/** Most items in one answer; more are had page by page (§6.5.4). */
+export const PAGE_ITEMS = 1000;
+
+/** XEP-0060 §6.5. */
+export async function retrieve(engine: Engine, actor: Actor, request: Retrieve): Promise<Retrieved | Refusal> {
+  const known = await engine.node(request.node);
+  if (known instanceof Refusal) return known;
+  const { facts } = known;
+  const refused = await mayRetrieve(engine, actor, request, facts);
+  if (refused !== undefined) return refused;
+  const { policy } = facts;
+  const publisher = policy.namesPublisher;
+  if (!policy.persist) {
+    if (!policy.keepsLast) return unsupported('persistent-items');
+    // §6.5.5: the last item is all that there is.
+    const last = (await engine.lastItems.of([known])).get(request.node);
+    const asked = last !== undefined && (request.ids.length === 0 || request.ids.includes(last.id));
+    const items = asked && request.max !== 0 && request.page?.max !== 0 ? [last] : [];
+    return { items, whole: true, count: asked ? 1 : 0, index: 0, publisher };
+  }
+  const found = await stored(engine, request, facts);
+  if (found instanceof Refusal) return found;
+  return { ...fit(found, engine.config.limits.stanza_bytes, request), publisher };
+}
+
+type Found = Omit<Retrieved, 'publisher'>;
+
+async function stored(engine: Engine, request: Retrieve, { policy }: NodeFacts): Promise<Found | Refusal> {
+  const { items } = engine.store;
+  const { node, ids, max, page } = request;
+  const notBefore = policy.notBefore(Date.now());
+  if (ids.length > 0) {
+    const there = (await items.get(node, [...new Set(ids)])).filter((item) => item.published >= (notBefore ?? 0));
+    return { items: there, whole: true, count: there.length, index: 0 };
+  }
+  if (page?.index !== undefined) return new Refusal('index-unsupported');
+  if (max !== undefined && page === undefined) {
+    const limit = Math.min(max, PAGE_ITEMS);
+    const newest = (await items.latest(node, limit, notBefore)).reverse();
+    return { items: newest, whole: max <= PAGE_ITEMS, count: newest.length, index: 0 };
+  }
+  const limit = Math.min(page?.max ?? max ?? PAGE_ITEMS, PAGE_ITEMS);
+  const query = { limit: Math.max(limit, 1), after: page?.after, before: page?.before, notBefore };
+  const result = await items.page(node, query);
+  if (result === undefined) return new Refusal('item-not-found');
+  // §2.7 of XEP-0059: only the count was asked for.
+  if (limit === 0) return { items: [], whole: false, count: result.count, index: 0 };
+  return { ...result, whole: page === undefined && result.items.length === result.count };
+}
+
+/** Roughly what an item costs beside its payload, in bytes. */
+const ITEM_OVERHEAD = 64;
+
+/** An answer is no longer than a stanza that we would take ourselves; a page that was cut can be continued. */
+function fit(found: Found, limit: number, { page, max }: Retrieve): Found {
+  // From the end that the next page joins on, so that nothing between two pages is lost.
+  const newestFirst = page?.before !== undefined || (page === undefined && max !== undefined);
+  const order = newestFirst ? [...found.items].reverse() : found.items;
+  let bytes = 0;
+  let taken = 0;
+  for (const item of order) {
+    bytes += item.payload.length + item.id.length + ITEM_OVERHEAD;
+    if (bytes > limit && taken > 0) break;
+    taken++;
+  }
+  if (taken === found.items.length) return found;
+  const start = newestFirst ? found.items.length - taken : 0;
+  return {
+    items: found.items.slice(start, start + taken),
+    whole: false,
+    count: found.count,
+    index: found.index + start,
+  };
+}
+
+/** XEP-0060 §6.5.1, with the affiliations' privileges of §4.1. */
+export async function mayRetrieve(
+  engine: Engine,
+  actor: Actor,
+  { node, subid }: Pick<Retrieve, 'node' | 'subid'>,
+  facts: NodeFacts,
+): Promise<Refusal | undefined> {
+  const standing = engine.standing(actor, facts);
+  if (standing === 'outcast' || standing === 'publish-only') return new Refusal('forbidden');
+  const { access_model: model } = facts.policy.config;
+  const asks = model === 'authorize' && standing !== 'owner' && standing !== 'publisher';
+  if (asks || subid !== undefined) {
+    const { nodes } = engine.store;
+    const own = [await nodes.subscription(node, actor.jid.bare), await nodes.subscription(node, actor.jid.full)];
+    const active = own.filter((subscription) => isActive(subscription));
+    if (asks && active.length === 0) return new Refusal('not-subscribed');
+    if (subid !== undefined && active.length > 0 && active.every((subscription) => subscription.subid !== subid)) {
+      return new Refusal('invalid-subid');
+    }
+  }
+  if (model === 'whitelist' && !CAPABILITIES[standing].retrieve) return new Refusal('closed-node');
+  return undefined;
+}

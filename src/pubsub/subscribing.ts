@@ -1,0 +1,261 @@
+import { type Jid, parseJid } from '../jid/jid.js';
+import type { SubscriptionRecord, SubscriptionState } from '../store/store.js';
+import type { Actor, Engine } from './engine.js';
+import { secretId } from './ids.js';
+import type { NodeFacts } from './node.js';
+import type { Submitted } from './options.js';
+import { Refusal, type RefusalCode, type RefusedEntry, unsupported } from './refusals.js';
+import { type SubscriptionOptions, changeOptions, expandOptions } from './subscription-options.js';
+import { isActive } from './subscriptions.js';
+
+/** A subscription that somebody speaks of: at which node, whose, and which. */
+export interface Reference {
+  node: string;
+  /** As it was written. */
+  jid: string | undefined;
+  subid: string | undefined;
+}
+
+/** The address, if it is the actor's own or an administrator speaks for it (XEP-0060 §6.1.3.1, §6.2.3.3). */
+function speaksFor(actor: Actor, jid: string | undefined, refusal: RefusalCode): Jid | Refusal {
+  if (jid === undefined) return new Refusal('jid-required');
+  const parsed = parseJid(jid);
+  if (parsed === undefined) return new Refusal('invalid-jid');
+  return parsed.bare === actor.jid.bare || actor.admin ? parsed : new Refusal(refusal);
+}
+
+// --- by the subscriber -----------------------------------------------------------------------------------------------------
+
+/** XEP-0060 §6.1, with the options in the same request §6.3.7. */
+export async function subscribe(
+  engine: Engine,
+  actor: Actor,
+  { node: name, jid }: Omit<Reference, 'subid'>,
+  submitted: Submitted | undefined,
+): Promise<SubscriptionRecord | Refusal> {
+  const subscriber = speaksFor(actor, jid, 'invalid-jid');
+  if (subscriber instanceof Refusal) return subscriber;
+  const known = await engine.node(name);
+  if (known instanceof Refusal) return known;
+  const { facts } = known;
+  const may = facts.maySubscribe(subscriber.bare);
+  if (may === 'no') {
+    const listed = facts.affiliation(subscriber.bare) !== 'none';
+    return new Refusal(listed ? 'forbidden' : 'closed-node');
+  }
+  if (!facts.policy.config.subscribe) return unsupported('subscribe');
+  const { nodes } = engine.store;
+  const before = await nodes.subscription(name, subscriber.full);
+  if (before?.state === 'pending' && may === 'ask') return new Refusal('pending-subscription');
+  const options = submitted === undefined ? expandOptions(before) : changeOptions(expandOptions(before), submitted);
+  if (options === undefined) return new Refusal('invalid-options');
+  // One subscription for each JID: asking again shows the one that there is (§6.1.6).
+  if (isActive(before) && submitted === undefined) return before;
+  const subscription: SubscriptionRecord = {
+    node: name,
+    jid: subscriber.full,
+    bare: subscriber.bare,
+    subid: before?.subid ?? secretId(),
+    state: may === 'yes' || isActive(before) ? 'subscribed' : 'pending',
+    options: { ...options },
+    created: before?.created ?? Date.now(),
+  };
+  if (!(await nodes.putSubscription(subscription))) return new Refusal('node-not-found');
+  if (subscription.state === 'pending') {
+    engine.notices.authorization(facts.owners(), subscription);
+    return subscription;
+  }
+  await engine.subscriptions.changed(name, subscription.jid, subscription.bare);
+  if (isActive(before)) return subscription;
+  tellOwners(engine, facts, subscription, 'subscribed');
+  engine.lastToSubscriber(name, subscriber);
+  return subscription;
+}
+
+/** XEP-0060 §6.2: resolves to the subscription that there was. */
+export async function unsubscribe(
+  engine: Engine,
+  actor: Actor,
+  reference: Reference,
+): Promise<SubscriptionRecord | Refusal> {
+  const found = await find(engine, actor, reference, 'no-such-subscriber');
+  if (found instanceof Refusal) return found;
+  const { subscription, facts } = found;
+  await dismiss(engine, subscription);
+  tellOwners(engine, facts, subscription, 'none');
+  return subscription;
+}
+
+async function find(
+  engine: Engine,
+  actor: Actor,
+  { node, jid, subid }: Reference,
+  missing: RefusalCode,
+): Promise<{ subscription: SubscriptionRecord; facts: NodeFacts } | Refusal> {
+  const subscriber = speaksFor(actor, jid, 'forbidden');
+  if (subscriber instanceof Refusal) return subscriber;
+  const known = await engine.node(node);
+  if (known instanceof Refusal) return known;
+  const subscription = await engine.store.nodes.subscription(node, subscriber.full);
+  if (subscription === undefined) return new Refusal(missing);
+  if (subid !== undefined && subid !== subscription.subid) return new Refusal('invalid-subid');
+  return { subscription, facts: known.facts };
+}
+
+/** XEP-0060 §6.3.2. */
+export async function subscriptionOptions(
+  engine: Engine,
+  actor: Actor,
+  reference: Reference,
+): Promise<SubscriptionOptions | Refusal> {
+  const found = await find(engine, actor, reference, 'options-not-subscribed');
+  return found instanceof Refusal ? found : expandOptions(found.subscription);
+}
+
+/** XEP-0060 §6.3.5; without submitted options only the right to change them is checked. */
+export async function configureSubscription(
+  engine: Engine,
+  actor: Actor,
+  reference: Reference,
+  submitted: Submitted | undefined,
+): Promise<Refusal | undefined> {
+  const found = await find(engine, actor, reference, 'options-not-subscribed');
+  if (found instanceof Refusal || submitted === undefined) return found instanceof Refusal ? found : undefined;
+  const { subscription } = found;
+  const options = changeOptions(expandOptions(subscription), submitted);
+  if (options === undefined) return new Refusal('invalid-options');
+  if (!(await engine.store.nodes.putSubscription({ ...subscription, options: { ...options } }))) {
+    return new Refusal('node-not-found');
+  }
+  await engine.subscriptions.changed(subscription.node, subscription.jid, subscription.bare);
+  return undefined;
+}
+
+/** XEP-0060 §5.6: of the actor's bare JID and all its resources, at all nodes or at one. */
+export async function subscriptionsOf(
+  engine: Engine,
+  actor: Actor,
+  node: string | undefined,
+): Promise<SubscriptionRecord[] | Refusal> {
+  if (node !== undefined) {
+    const known = await engine.node(node);
+    if (known instanceof Refusal) return known;
+  }
+  const all = await engine.store.nodes.subscriptionsOf(actor.jid.bare);
+  return node === undefined ? all : all.filter((subscription) => subscription.node === node);
+}
+
+// --- by the owners -----------------------------------------------------------------------------------------------------------
+
+/** XEP-0060 §8.8.1: who is subscribed; those who wait are not listed. */
+export async function subscribersOf(
+  engine: Engine,
+  actor: Actor,
+  name: string,
+): Promise<SubscriptionRecord[] | Refusal> {
+  const known = await engine.ownedNode(actor, name);
+  if (known instanceof Refusal) return known;
+  return (await engine.store.nodes.subscriptionsOfNode(name)).filter(isActive);
+}
+
+/** One wish of an owner: the address as it was written, and the state if one was. */
+export interface SubscriptionChange {
+  jid: string;
+  state: string | undefined;
+  subid: string | undefined;
+}
+
+/** XEP-0060 §8.8.2: changes what can be changed, and returns the rest as it is (§8.8.2.4). */
+export async function setSubscriptions(
+  engine: Engine,
+  actor: Actor,
+  name: string,
+  wishes: readonly SubscriptionChange[],
+): Promise<Refusal | undefined> {
+  const known = await engine.ownedNode(actor, name);
+  if (known instanceof Refusal) return known;
+  const list: RefusedEntry[] = [];
+  for (const wish of wishes) {
+    const refused = await setSubscription(engine, name, known.facts, wish);
+    if (refused !== undefined) list.push(refused);
+  }
+  return list.length === 0
+    ? undefined
+    : new Refusal('not-acceptable', undefined, undefined, { of: 'subscriptions', node: name, list });
+}
+
+async function setSubscription(
+  engine: Engine,
+  name: string,
+  facts: NodeFacts,
+  { jid, state, subid }: SubscriptionChange,
+): Promise<RefusedEntry | undefined> {
+  const subscriber = parseJid(jid);
+  const before = subscriber && (await engine.store.nodes.subscription(name, subscriber.full));
+  const refused: RefusedEntry = { jid, value: before?.state ?? 'none' };
+  if (subscriber === undefined || (subid !== undefined && subid !== before?.subid)) return refused;
+  if (state === undefined || state === before?.state) return undefined;
+  if (state === 'none') {
+    if (before !== undefined) await dismiss(engine, before);
+    return undefined;
+  }
+  // An owner's word is the approval, but not against the affiliation that it gave.
+  if (state !== 'subscribed' || facts.maySubscribe(subscriber.bare) === 'no') return refused;
+  const fresh = { node: name, jid: subscriber.full, bare: subscriber.bare, subid: secretId(), created: Date.now() };
+  const added = await admit(engine, before ?? { ...fresh, state: 'pending' });
+  return added ? undefined : refused;
+}
+
+/** An owner's answer to a subscription request (XEP-0060 §8.6). */
+export async function decide(
+  engine: Engine,
+  actor: Actor,
+  { node: name, jid, subid }: Reference,
+  allow: boolean,
+): Promise<Refusal | undefined> {
+  const known = await engine.ownedNode(actor, name);
+  if (known instanceof Refusal) return known;
+  const subscriber = parseJid(jid ?? '');
+  const pending = subscriber && (await engine.store.nodes.subscription(name, subscriber.full));
+  if (pending === undefined) return new Refusal('no-such-subscriber');
+  if (subid !== undefined && subid !== pending.subid) return new Refusal('invalid-subid');
+  // Another owner was quicker (§12.13: the first answer counts).
+  if (pending.state !== 'pending') return undefined;
+  if (allow) await admit(engine, pending);
+  else await dismiss(engine, pending);
+  return undefined;
+}
+
+// --- changes of state ----------------------------------------------------------------------------------------------------------
+
+/** Subscribed from now on, by an owner's doing: the subscriber is told (§12.14) and gets the last item (§12.10). */
+export async function admit(engine: Engine, subscription: SubscriptionRecord): Promise<boolean> {
+  const admitted: SubscriptionRecord = { ...subscription, state: 'subscribed' };
+  if (!(await engine.store.nodes.putSubscription(admitted))) return false;
+  await engine.subscriptions.changed(admitted.node, admitted.jid, admitted.bare);
+  engine.notices.subscription(admitted, 'subscribed');
+  const jid = parseJid(admitted.jid);
+  if (jid !== undefined) engine.lastToSubscriber(admitted.node, jid);
+  return true;
+}
+
+/** Not subscribed any more. Whatever ended it, the subscriber is told, at the address that was subscribed (§12.14). */
+export async function dismiss(engine: Engine, subscription: SubscriptionRecord): Promise<void> {
+  const { node, jid, bare } = subscription;
+  await engine.store.nodes.removeSubscription(node, jid);
+  await engine.subscriptions.changed(node, jid, bare);
+  engine.notices.subscription(subscription, 'none');
+}
+
+/** The node option notify_sub: owners hear about new subscribers and unsubscribes (§16.4.4). */
+function tellOwners(
+  engine: Engine,
+  facts: NodeFacts,
+  subscription: SubscriptionRecord,
+  state: SubscriptionState,
+): void {
+  if (!facts.policy.config.notify_sub) return;
+  for (const owner of facts.owners()) {
+    if (owner !== subscription.bare) engine.notices.subscription(subscription, state, owner);
+  }
+}

@@ -1,0 +1,160 @@
+import type { NodeStore, SubscriptionRecord } from '../store/store.js';
+import type { Cluster } from './cluster.js';
+import type { Sessions } from './fanout.js';
+import type { Endpoint, Interest, Reader } from './interest.js';
+import { readBoolean } from './options.js';
+
+/** Event notifications may be sent in these states (XEP-0060 §4.2). */
+export function isActive(subscription: SubscriptionRecord | undefined): subscription is SubscriptionRecord {
+  return subscription?.state === 'subscribed' || subscription?.state === 'unconfigured';
+}
+
+/** Active, and not turned off by the option `deliver` (XEP-0060 §16.4.2). */
+export function delivers(subscription: SubscriptionRecord | undefined): boolean {
+  if (!isActive(subscription)) return false;
+  const deliver = subscription.options?.['deliver'];
+  return typeof deliver !== 'string' || readBoolean([deliver]) !== false;
+}
+
+/** A session's subscriptions being read. */
+interface Load {
+  /** What changed meanwhile: node and form, and whether it is on. It is newer than what is being read. */
+  changes: { node: string; full: boolean; on: boolean }[];
+  promise: Promise<string[]>;
+}
+
+/**
+ * Makes interest follow the store. Nobody is told what a subscription became, only that it changed: each worker
+ * reads the store again, so that changes that cross each other end alike everywhere.
+ */
+export class Subscriptions {
+  private readonly loads = new Map<Reader, Load>();
+  private readonly refreshes = new Map<string, { again: boolean; promise: Promise<void> }>();
+
+  constructor(
+    private readonly store: NodeStore,
+    private readonly interest: Interest,
+    private readonly cluster: Cluster,
+    private readonly sessions: Sessions,
+    private readonly readerOf: (session: Endpoint) => Reader,
+  ) {}
+
+  // --- sessions ----------------------------------------------------------------------------------------------------------
+
+  /**
+   * Reads the subscriptions of a session that can be reached now. Resolves to the nodes whose notifications come to it; calls
+   * while one is under way share it.
+   */
+  load(reader: Reader): Promise<string[]> {
+    const running = this.loads.get(reader);
+    if (running !== undefined) return running.promise;
+    const load: Load = { changes: [], promise: undefined as never };
+    this.loads.set(reader, load);
+    load.promise = this.read(reader, load).finally(() => this.loads.delete(reader));
+    return load.promise;
+  }
+
+  private async read(reader: Reader, load: Load): Promise<string[]> {
+    const { jid } = reader.session;
+    const records = await this.store.subscriptionsOf(jid.bare);
+    if (reader.closed) return [];
+    // The session may have come and gone meanwhile: what counts is how it is now.
+    const reachable = takesBare(reader.session);
+    this.interest.reach(reader, reachable);
+    reader.known = true;
+    const bare = new Set<string>();
+    const full = new Set<string>();
+    for (const record of records) {
+      if (!delivers(record)) continue;
+      if (record.jid === jid.full) full.add(record.node);
+      else if (record.jid === jid.bare) bare.add(record.node);
+    }
+    for (const { node, full: ofFull, on } of load.changes) {
+      const set = ofFull ? full : bare;
+      if (on) set.add(node);
+      else set.delete(node);
+    }
+    for (const name of [...reader.recipients.keys()]) {
+      if (!bare.has(name)) this.interest.set(reader, name, 'bare', false);
+      if (!full.has(name)) this.interest.set(reader, name, 'full', false);
+    }
+    for (const name of full) this.interest.set(reader, name, 'full', true);
+    if (reachable) for (const name of bare) this.interest.set(reader, name, 'bare', true);
+    this.interest.flush();
+    return [...reader.recipients.keys()];
+  }
+
+  /** What is for the bare JID does not come to the session any more. */
+  unreachable(reader: Reader): void {
+    this.interest.reach(reader, false);
+    this.interest.flush();
+  }
+
+  closed(reader: Reader): void {
+    this.interest.close(reader);
+    this.interest.flush();
+  }
+
+  // --- subscriptions -------------------------------------------------------------------------------------------------------
+
+  /** The subscription was changed here. Resolves when every worker goes by it. */
+  async changed(node: string, jid: string, bare: string): Promise<void> {
+    await this.refresh(node, jid, bare);
+    await this.cluster.subscriptionChanged(node, jid);
+  }
+
+  /** Another worker changed it. Undefined when that is of no concern here. */
+  changedElsewhere(node: string, jid: string): void | Promise<void> {
+    const bare = jid.split('/', 1)[0]!;
+    if (this.sessions.sessionsOf(bare).length === 0) return undefined;
+    return this.refresh(node, jid, bare).then(() => this.cluster.barrier());
+  }
+
+  /** The node was deleted, and perhaps made again: those who were subscribed are so only if the store says so. */
+  async recheck(node: string, recipients: readonly { reader: Reader; bare: boolean; full: boolean }[]): Promise<void> {
+    const jids = new Map<string, string>();
+    for (const { reader, bare, full } of recipients) {
+      const { jid } = reader.session;
+      if (bare) jids.set(jid.bare, jid.bare);
+      if (full) jids.set(jid.full, jid.bare);
+    }
+    await Promise.all([...jids].map(([jid, bare]) => this.refresh(node, jid, bare)));
+  }
+
+  /** One at a time for each subscription, so that what was read last is applied last. */
+  private refresh(node: string, jid: string, bare: string): Promise<void> {
+    const key = `${node}\0${jid}`;
+    const running = this.refreshes.get(key);
+    if (running !== undefined) {
+      running.again = true;
+      return running.promise;
+    }
+    const refresh = { again: false, promise: undefined as never as Promise<void> };
+    this.refreshes.set(key, refresh);
+    refresh.promise = this.follow(node, jid, bare, refresh).finally(() => this.refreshes.delete(key));
+    return refresh.promise;
+  }
+
+  private async follow(node: string, jid: string, bare: string, refresh: { again: boolean }): Promise<void> {
+    let record: SubscriptionRecord | undefined;
+    do {
+      refresh.again = false;
+      record = await this.store.subscription(node, jid);
+    } while (refresh.again);
+    const on = delivers(record);
+    for (const session of this.sessions.sessionsOf(bare)) {
+      if (session.ended || (jid !== bare && session.jid.full !== jid)) continue;
+      const reader = this.readerOf(session);
+      reader.permit = undefined;
+      const full = jid !== bare;
+      this.loads.get(reader)?.changes.push({ node, full, on });
+      this.interest.set(reader, node, full ? 'full' : 'bare', on);
+    }
+    this.interest.flush();
+  }
+}
+
+/** RFC 6121 §8.5.2.1.1: messages for the bare JID go to available resources of non-negative priority. */
+function takesBare(session: Endpoint): boolean {
+  return session.available && session.priority >= 0;
+}

@@ -1,0 +1,11 @@
+export { NS_EVENT, NS_PUBSUB } from '../wire.js';
+export const NS_OWNER = 'http://jabber.org/protocol/pubsub#owner';
+export const NS_ERRORS = 'http://jabber.org/protocol/pubsub#errors';
+export const NS_NODE_CONFIG = 'http://jabber.org/protocol/pubsub#node_config';
+export const NS_PUBLISH_OPTIONS = 'http://jabber.org/protocol/pubsub#publish-options';
+export const NS_SUBSCRIBE_OPTIONS = 'http://jabber.org/protocol/pubsub#subscribe_options';
+export const NS_AUTHORIZATION = 'http://jabber.org/protocol/pubsub#subscribe_authorization';
+export const NS_META_DATA = 'http://jabber.org/protocol/pubsub#meta-data';
+export const NS_DISCO_INFO = 'http://jabber.org/protocol/disco#info';
+export const NS_DISCO_ITEMS = 'http://jabber.org/protocol/disco#items';
+export const NS_CLIENT = 'jabber:client';

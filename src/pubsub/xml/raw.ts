@@ -1,0 +1,12 @@
+import { Element } from '../../xml/element.js';
+
+/** Serialised XML in a tree: it must be well-formed, and declare or inherit its namespaces as they will stand around it. */
+export class Raw extends Element {
+  constructor(private readonly xml: string) {
+    super('raw', '');
+  }
+
+  override serialize(): string {
+    return this.xml;
+  }
+}
