@@ -59,10 +59,11 @@ export async function confirm(question: string, yes: boolean | undefined): Promi
 /** Reads a line from the terminal without showing it. */
 export async function askSecret(question: string): Promise<string> {
   const { stdin, stderr } = process;
-  stderr.write(question);
+  // Before the question shows: nothing that is typed in answer to it may be echoed.
   stdin.setRawMode(true);
   stdin.setEncoding('utf8');
   stdin.resume();
+  stderr.write(question);
   let secret = '';
   try {
     for await (const typed of terminalInput(stdin)) {
