@@ -30,6 +30,7 @@ const READERS = 1024;
 /** Entries that a sweep looks at before it lets others work. */
 const SWEEP_SLICE = 500;
 const RETRY_MS = 1_000;
+const TELL_MS = 1_000;
 /** The version of a row that is not there, to LMDB. */
 const ABSENT = null;
 const NONE: readonly SessionEntry[] = [];
@@ -50,6 +51,8 @@ export class LmdbDirectory implements Directory {
   private readonly base: number;
   private writes = 0;
   private closed = false;
+  private barrier: Promise<void> | undefined;
+  private bounded: Promise<void> | undefined;
 
   constructor(options: LmdbDirectoryOptions) {
     const { bus, path, shards, cache = CACHE } = options;
@@ -175,11 +178,26 @@ export class LmdbDirectory implements Directory {
     );
   }
 
-  /** Resolves when no worker remembers what was there before. */
+  /**
+   * Resolves when no worker remembers what was there before. One that does not answer for a second is not waited for:
+   * the news lies before everything else that it has to read.
+   */
   private tell(bare: string): Promise<void> {
     if (this.bus.peers.size === 0) return Promise.resolve();
     this.bus.broadcast(CHANNEL.directory, Buffer.from(bare));
-    return this.bus.barrier();
+    const barrier = this.bus.barrier();
+    // Binds of one tick share the barrier, and so the clock.
+    if (barrier !== this.barrier) {
+      this.barrier = barrier;
+      this.bounded = new Promise((resolve) => {
+        const timer = setTimeout(resolve, TELL_MS);
+        void barrier.then(() => {
+          clearTimeout(timer);
+          resolve();
+        });
+      });
+    }
+    return this.bounded!;
   }
 
   private lives(worker: number): boolean {

@@ -116,6 +116,16 @@ test('workers killed amid their binds leave consistent tables behind', async () 
   expect(await p.ask(3, 'count')).toBe(100);
 });
 
+test('a stopped worker does not hold up the binds of others', async () => {
+  const p = await directories(3);
+  const [, , stopped] = await p.run<WorkerInfo[]>('workers');
+  process.kill(stopped!.pid, 'SIGSTOP');
+  // In less than the five seconds that an answer may take, let alone the ten until the worker is given up.
+  await p.ask(1, 'bind', { bare: 'a@x', id: 'one' });
+  expect(await p.ask(2, 'remote', 'a@x')).toEqual([entry(1, 'one')]);
+  process.kill(stopped!.pid, 'SIGKILL');
+});
+
 test('addresses of any length and alphabet have entries of their own', async () => {
   const p = await directories(2);
   const long = 'ü'.repeat(500);
