@@ -13,7 +13,7 @@ export interface AuthenticatorOptions {
   secret: Buffer;
   /** PBKDF2 iterations that are shown for accounts that do not exist: those of new accounts. */
   iterations: number;
-  /** Told why an exchange ended in temporary-auth-failure. */
+  /** Told why an exchange ended in temporary-auth-failure, when a store or the thread pool failed. */
   onError?: (error: unknown) => void;
   /** The server's part of SCRAM nonces; random unless given. */
   nonce?: () => string;
@@ -100,8 +100,10 @@ export class Authenticator {
     try {
       return await exchange.respond(data);
     } catch (error) {
+      // Said to each client of a flood, but not once each to the log.
+      if (error instanceof DerivationBusy) return failure('temporary-auth-failure', 'too many logins at once');
       this.onError(error);
-      return failure('temporary-auth-failure', error instanceof DerivationBusy ? 'too many logins at once' : undefined);
+      return failure('temporary-auth-failure');
     }
   }
 }
