@@ -15,7 +15,7 @@ export interface Membership {
   /** Workers in the whole pool. */
   readonly workers: number;
   /** What the supervisor was given for every worker. */
-  // eslint-disable-next-line @typescript-eslint/no-explicit-any -- JSON that main gives to itself
+  // `any`: JSON that main gives to itself
   readonly settings: any;
   readonly bus: Bus;
   /**
@@ -28,10 +28,10 @@ export interface Membership {
   /** This worker cannot start: says why and ends with code 1. */
   failed(message: string): void;
   /** Asks what the supervisor handles. */
-  // eslint-disable-next-line @typescript-eslint/no-explicit-any -- JSON whose shape the name tells
+  // `any`: JSON whose shape the name tells
   ask(name: string, body?: unknown, timeoutMs?: number): Promise<any>;
   /** Answers what the supervisor asks. */
-  // eslint-disable-next-line @typescript-eslint/no-explicit-any -- JSON whose shape the name tells
+  // `any`: JSON whose shape the name tells
   handle(name: string, fn: (body: any) => unknown): void;
   /** Run one after the other when the worker shall end, within the pool's grace. */
   onDrain(fn: () => Promise<void>): void;
