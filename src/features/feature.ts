@@ -4,8 +4,8 @@ import type { Session } from '../session/session.js';
 import type { StanzaError } from '../session/errors.js';
 import type { Config } from '../config/config.js';
 
-/** What a feature answers for: the server itself, the sender's own account, or a service beside it. */
-export type Target = 'server' | 'account' | 'pubsub';
+/** What a feature answers for: the server itself, the sender's own account, another's, or a service beside the server. */
+export type Target = 'server' | 'account' | 'contact' | 'pubsub';
 
 /** One iq request on the comfortable road. */
 export interface IqRequest {
