@@ -65,5 +65,6 @@ export function xmlDeclaration(p: usize): usize {
     if (part == 2 && !isStandalone(s, e)) return fail(F_SYNTAX);
     p = e + 1;
   }
+  p = skipSpace(p);
   return load<u16>(p) == 0x3e3f ? p + 2 : fail(F_SYNTAX);
 }
