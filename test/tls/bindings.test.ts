@@ -10,7 +10,7 @@ import {
   hasExtendedMasterSecret,
   inspectClientCertificate,
 } from '../../src/stream/tls/bindings.js';
-import { serverEndPoint } from '../../src/stream/tls/end-point.js';
+import { endPointOf, serverEndPoint } from '../../src/stream/tls/end-point.js';
 import { xmppAddresses } from '../../src/stream/tls/xmpp-address.js';
 import { Authority, selfSigned, type Algorithm, type Issued } from './authority.js';
 import { folder, openStore, serve, write } from './harness.js';
@@ -106,6 +106,13 @@ describe('tls-server-end-point (RFC 5929 §4)', () => {
     ] as const) {
       expect(channelBindings(server)['tls-server-end-point']).toEqual(createHash('sha256').update(der).digest());
     }
+  });
+
+  test('is found without the options that node keeps, too', async () => {
+    const { handshake, issued } = await ready();
+    const { server } = await handshake();
+    delete (server as { _tlsOptions?: unknown })._tlsOptions;
+    expect(endPointOf(server)).toEqual(createHash('sha256').update(issued.der).digest());
   });
 
   test.each<[Algorithm, string | undefined]>([

@@ -1,28 +1,23 @@
 import type { TLSSocket } from 'node:tls';
 import type { ChannelBindings } from '../sasl/types.js';
 import { childOf, readDer, TAG } from './der.js';
-import { serverEndPoint } from './end-point.js';
+import { endPointOf } from './end-point.js';
 
 const EXPORTER_LABEL = 'EXPORTER-Channel-Binding';
 const EXPORTER_BYTES = 32;
 /** RFC 9266 §2: the context is there and has no length, which TLS 1.2 tells from no context (RFC 5705 §4). */
 const EXPORTER_CONTEXT = Buffer.alloc(0);
 
-/** Almost always every connection shows the same certificate: its end point is computed once. */
-let shown: { certificate: Buffer; endPoint: Buffer | undefined } | undefined;
-
 /** Channel binding data of a server's TLS connection whose handshake is done. Empty when the connection is over. */
 export function channelBindings(socket: TLSSocket): ChannelBindings {
-  const certificate = socket.getX509Certificate()?.raw;
-  if (certificate === undefined) return {};
-  if (shown === undefined || !shown.certificate.equals(certificate)) {
-    shown = { certificate, endPoint: serverEndPoint(certificate) };
-  }
+  const protocol = socket.getProtocol();
+  if (protocol === null) return {};
   const bindings: { -readonly [Type in keyof ChannelBindings]: Buffer } = {};
-  if (hasUniqueSecret(socket)) {
+  if (protocol === 'TLSv1.3' || hasExtendedMasterSecret(socket.getSession())) {
     bindings['tls-exporter'] = socket.exportKeyingMaterial(EXPORTER_BYTES, EXPORTER_LABEL, EXPORTER_CONTEXT);
   }
-  if (shown.endPoint !== undefined) bindings['tls-server-end-point'] = shown.endPoint;
+  const endPoint = endPointOf(socket);
+  if (endPoint !== undefined) bindings['tls-server-end-point'] = endPoint;
   return bindings;
 }
 
@@ -50,17 +45,13 @@ export function clientCertificate(socket: TLSSocket): Buffer | undefined {
   return 'der' in certificate ? certificate.der : undefined;
 }
 
-/** tls-exporter is only defined for TLS 1.3, or 1.2 with the extended master secret (RFC 9266 §2). */
-function hasUniqueSecret(socket: TLSSocket): boolean {
-  return socket.getProtocol() === 'TLSv1.3' || hasExtendedMasterSecret(socket.getSession());
-}
-
 /** SSL_SESS_FLAG_EXTMS. */
 const EXTENDED_MASTER_SECRET = 1;
 
 /**
- * Node does not say whether the extended master secret (RFC 7627) was negotiated; OpenSSL notes it in the session: SEQUENCE
- * { … flags [13] EXPLICIT INTEGER OPTIONAL … }. What cannot be read counts as no.
+ * tls-exporter is only defined for TLS 1.3, or 1.2 with the extended master secret (RFC 9266 §2). Node does not say
+ * whether that (RFC 7627) was negotiated; OpenSSL notes it in the session: SEQUENCE { … flags [13] EXPLICIT INTEGER OPTIONAL
+ * … }. What cannot be read counts as no.
  */
 export function hasExtendedMasterSecret(session: Buffer | undefined): boolean {
   if (session === undefined) return false;

@@ -1,6 +1,7 @@
-import { X509Certificate, constants, createHash, createPrivateKey, type KeyObject } from 'node:crypto';
+import { X509Certificate, constants, createHash, createPrivateKey } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { createSecureContext, type SecureContext } from 'node:tls';
+import { learnEndPoint } from './end-point.js';
 import type { PairFiles } from './self-signed.js';
 
 /**
@@ -56,7 +57,7 @@ export async function loadPair(
   ]);
   const subject = parse(files.certificate, 'is not a PEM certificate', () => new X509Certificate(certificate));
   const privateKey = parse(files.key, 'is not an unencrypted PEM private key', () => createPrivateKey(key));
-  if (!subject.checkPrivateKey(privateKey as KeyObject)) {
+  if (!subject.checkPrivateKey(privateKey)) {
     throw new CertificateError(`the key in ${files.key} does not belong to the certificate in ${files.certificate}`);
   }
   if (files.clientCa !== undefined) {
@@ -80,6 +81,7 @@ export async function loadPair(
         .slice(0, 32),
     }),
   );
+  learnEndPoint(context, subject.raw);
   const notBefore = Date.parse(subject.validFrom);
   const notAfter = Date.parse(subject.validTo);
   return { context, certificate, key, clientCa, notBefore, notAfter, subject };

@@ -6,8 +6,8 @@ const SUBJECT_ALT_NAME = '551d11';
 const XMPP_ADDR = '2b06010505070805';
 
 /**
- * The id-on-xmppAddr names in a certificate's subjectAltName, as they stand there. Neither node:crypto nor
- * @peculiar/x509 gives them out. `certificate` is DER; what is malformed in it is passed over.
+ * The id-on-xmppAddr names in a certificate's subjectAltName, as they stand there; node:crypto shows them only within a
+ * line of text for people. `certificate` is DER; what is malformed in it is passed over.
  */
 export function xmppAddresses(certificate: Uint8Array): string[] {
   const whole = readDer(certificate, 0, certificate.length);
