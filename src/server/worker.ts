@@ -5,7 +5,7 @@ import { joinPool, type Membership } from '../cluster/member.js';
 import { openDirectory } from '../cluster/session-table.js';
 import type { Config } from '../config/config.js';
 import { paths } from '../config/paths.js';
-import { features } from './features.js';
+import { features } from '../features/list.js';
 import { registration } from '../features/register.js';
 import { createHttp } from '../http/server.js';
 import { JidCache } from '../jid/jid.js';
@@ -98,7 +98,13 @@ async function run(pool: Membership): Promise<void> {
   const scanner = Scanner.create({ memoryBytes: limits.scanner_bytes });
   const tree = await TreeBuilder.create();
   const registry = new Registry();
-  const featureSet = features({ config, version, accounts, started });
+  const featureSet = features({
+    config,
+    version,
+    accounts,
+    started,
+    pubsubInfo: (node, requester) => pubsub.discoInfo(node, requester),
+  });
   const admins = new Set(config.admins.length > 0 ? config.admins : [`admin@${config.domain}`]);
   const base: Omit<SessionContext, 'router'> = {
     config,

@@ -28,18 +28,15 @@ export async function bindSession(
   }
   holder?.kick(REPLACED);
   // The number of the worker comes first: whoever gets this identifier back knows where to ask.
-  const session = new Session(
-    context,
-    jid,
-    `${bus.self.toString(36)}.${randomId()}`,
-    connection,
-  );
+  const session = new Session(context, jid, `${bus.self.toString(36)}.${randomId()}`, connection);
   registry.add(session);
   const displaced = await directory.bind(session.entry());
   if (displaced !== undefined && displaced.worker !== bus.self) {
     bus.send(displaced.worker, CHANNEL.kick, Buffer.from(JSON.stringify({ full: jid.full, id: displaced.id })));
   }
-  return session.ended ? refuse('conflict') : session;
+  if (session.ended) return refuse('conflict', { text: REPLACED });
+  for (const watcher of context.watchers) watcher.sessionBound(session);
+  return session;
 }
 
 /** Listens for sessions of this worker whose resource was taken at another. */

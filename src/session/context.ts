@@ -32,9 +32,11 @@ export interface Service {
   handleMessage(from: Jid, message: Element): void;
 }
 
-/** Called when a session's presence or life changes. */
+/** Told when a session's presence or life changes. */
 export interface SessionWatcher {
-  sessionAvailable(session: Session): void;
+  sessionBound(session: Session): unknown;
+  /** It is available; called again when its presence changes. */
+  sessionAvailable(session: Session): unknown;
   sessionUnavailable(session: Session): void;
   sessionClosed(session: Session): void;
 }

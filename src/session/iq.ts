@@ -40,7 +40,7 @@ function targetOf(session: Session, to: Jid | undefined): Target | 'session' | u
   if (to === undefined || to.full === session.jid.bare) return 'account';
   if (to.domain === context.config.domain) {
     if (to.local === '') return to.resource === '' ? 'server' : undefined;
-    return to.resource === '' ? undefined : 'session';
+    return to.resource === '' ? 'contact' : 'session';
   }
   return to.local === '' ? context.services.get(to.domain)?.target : undefined;
 }

@@ -33,8 +33,7 @@ function available(session: Session): void {
   context.directory.update(session.entry());
   // An entity is implicitly subscribed to its own presence (RFC 6121 §4.2.2).
   context.router.presenceToOwn(session, session.presence);
-  if (!initial) return;
-  context.router.presenceOfOwn(session);
+  if (initial) context.router.presenceOfOwn(session);
   for (const watcher of context.watchers) watcher.sessionAvailable(session);
 }
 
