@@ -73,7 +73,7 @@ const NAMESPACES: Record<string, string> = { [NS_PUBSUB]: 'pubsub', [NS_OWNER]: 
 
 /** Whether the payload of an iq is a request of XEP-0060. */
 export function isPubsub(payload: Element): boolean {
-  return payload.name === 'pubsub' && payload.ns in NAMESPACES;
+  return payload.name === 'pubsub' && Object.hasOwn(NAMESPACES, payload.ns);
 }
 
 export function parse(type: 'get' | 'set', pubsub: Element): Action | Refusal {
