@@ -6,6 +6,7 @@ import { counters, count } from '../metrics/counters.js';
 import type { Connection, Next } from './connection.js';
 import type { StreamFailure } from './errors.js';
 import { CHANNEL_BINDING_TYPES } from './sasl/authenticator.js';
+import { decodeBase64 } from './sasl/base64.js';
 import type { Exchange, SaslContext, SaslStep } from './sasl/types.js';
 import { TcpTransport } from './tcp.js';
 import { channelBindings, clientCertificate } from './tls/bindings.js';
@@ -16,7 +17,6 @@ const NS_BIND = 'urn:ietf:params:xml:ns:xmpp-bind';
 const NS_SM = 'urn:xmpp:sm:3';
 const NS_REGISTER = 'jabber:iq:register';
 const NS_FRAMING = 'urn:ietf:params:xml:ns:xmpp-framing';
-const BASE64 = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/;
 
 /** Stream negotiation (RFC 6120 §4.3): STARTTLS, SASL, then binding a resource or resuming a session. */
 export class Negotiation {
@@ -155,9 +155,10 @@ export class Negotiation {
   }
 
   private respond(text: string): Next {
-    const encoded = text === '=' ? '' : text;
-    if (!BASE64.test(encoded)) return this.saslFailed('incorrect-encoding');
-    const step = this.exchange!.respond(Buffer.from(encoded, 'base64'));
+    // "=" is an empty response (RFC 6120 §6.4.2).
+    const data = decodeBase64(text === '=' ? '' : text);
+    if (data === undefined) return this.saslFailed('incorrect-encoding');
+    const step = this.exchange!.respond(data);
     return step instanceof Promise ? step.then((settled) => this.step(settled)) : this.step(step);
   }
 
