@@ -15,7 +15,11 @@ const CLASSES: readonly (readonly [letter: string, BidiClass, RegExp])[] = [
   ['a', 'AN', /^[\u0660-\u0669\u{10d30}-\u{10d39}\u{10e60}-\u{10e7e}]$/u],
   ['n', 'NSM', /^[\p{Mn}\p{Me}]$/u],
   ['r', 'R', /^[\u0590-\u08ff\ufb1d-\ufdcf\ufdf0-\ufdff\ufe70-\ufeff\u{10800}-\u{10fff}\u{1e800}-\u{1efff}]$/u],
-  ['o', 'ON', /^[\0-\x7f\u00b7\u02b9\u02ba\u02c6-\u02cf\u02ec\u0375\u200c\u200d\u2e2f\u30fb\ua67f\ua717-\ua71f\ua788]$/],
+  [
+    'o',
+    'ON',
+    /^[\0-\x7f\u00b7\u02b9\u02ba\u02c6-\u02cf\u02ec\u0375\u200c\u200d\u2e2f\u30fb\ua67f\ua717-\ua71f\ua788]$/,
+  ],
   ['l', 'L', /^/],
 ];
 
