@@ -6,6 +6,7 @@ import { openDirectory } from '../cluster/session-table.js';
 import type { Config } from '../config/config.js';
 import { paths } from '../config/paths.js';
 import { features } from '../features/list.js';
+import { limits as streamLimits } from '../features/stream-limits.js';
 import { registration } from '../features/register.js';
 import { createHttp } from '../http/server.js';
 import { JidCache } from '../jid/jid.js';
@@ -103,7 +104,7 @@ async function run(pool: Membership): Promise<void> {
     version,
     accounts,
     started,
-    pubsubInfo: (node, requester) => pubsub.discoInfo(node, requester),
+    pubsubInfo: (node, more) => pubsub.discoInfo(node, more),
   });
   const admins = new Set(config.admins.length > 0 ? config.admins : [`admin@${config.domain}`]);
   const base: Omit<SessionContext, 'router'> = {
@@ -142,6 +143,7 @@ async function run(pool: Membership): Promise<void> {
     connections,
     authenticator,
     certificates,
+    loginFeatures: streamLimits(config, false).serialize('jabber:client'),
     boundFeatures: featureSet.streamFeatures(config),
     get draining() {
       return state.draining;
@@ -225,7 +227,8 @@ function accept(streams: StreamHost, socket: Socket, direct: boolean): void {
   const address = socket.remoteAddress ?? '';
   if (streams.draining || !streams.gate.enter(address)) {
     socket.on('error', () => socket.destroy());
-    socket.end(direct ? undefined : TURNED_AWAY);
+    if (direct) socket.end();
+    else socket.end(TURNED_AWAY);
     return;
   }
   const transport = new TcpTransport(socket);

@@ -43,6 +43,8 @@ export interface StreamHost {
   readonly connections: Set<Connection>;
   readonly authenticator: Authenticator;
   readonly certificates: CertificateStore | undefined;
+  /** More children of `<stream:features/>` before authentication, serialised. */
+  readonly loginFeatures: string;
   /** Children of `<stream:features/>` after authentication, serialised. */
   readonly boundFeatures: string;
   /** No new sessions: the worker is closing. */

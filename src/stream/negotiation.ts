@@ -44,7 +44,7 @@ export class Negotiation {
     const { host, transport } = this.connection;
     const canStartTls = !transport.secure && transport instanceof TcpTransport && host.certificates !== undefined;
     const tls = canStartTls ? `<starttls xmlns='${NS_TLS}'>${this.mustSecure ? '<required/>' : ''}</starttls>` : '';
-    if (this.mustSecure) return tls;
+    if (this.mustSecure) return tls + host.loginFeatures;
     const context = this.context();
     const mechanisms = host.authenticator.mechanisms(context).map((name) => `<mechanism>${name}</mechanism>`);
     const bindings = CHANNEL_BINDING_TYPES.filter((type) => context.bindings[type] !== undefined);
@@ -54,7 +54,7 @@ export class Negotiation {
         : `<sasl-channel-binding xmlns='urn:xmpp:sasl-cb:0'>${bindings.map((type) => `<channel-binding type='${type}'/>`).join('')}</sasl-channel-binding>`;
     const register =
       host.config.registration === 'open' ? "<register xmlns='http://jabber.org/features/iq-register'/>" : '';
-    return `${tls}<mechanisms xmlns='${NS_SASL}'>${mechanisms.join('')}</mechanisms>${channelBinding}${register}`;
+    return `${tls}<mechanisms xmlns='${NS_SASL}'>${mechanisms.join('')}</mechanisms>${channelBinding}${register}${host.loginFeatures}`;
   }
 
   /** TLS has to come first: always on TCP unless the configuration makes it optional. */
