@@ -9,7 +9,7 @@ import { Supervisor, type WorkerInfo } from '../cluster/supervisor.js';
 import { wipeSessionTables } from '../cluster/session-table.js';
 import type { Config } from '../config/config.js';
 import { findFreePort } from '../http/server.js';
-import { aggregateMetrics } from '../metrics/aggregate.js';
+import { PoolMetrics } from '../metrics/aggregate.js';
 import { serverSecret } from '../stream/sasl/secret.js';
 import { CertificateStore } from '../stream/tls/certificates.js';
 import { createLogger } from './log.js';
@@ -62,7 +62,9 @@ export async function startServer(config: Config, options: { json: boolean }): P
     graceSeconds: config.shutdown.grace_seconds,
     log,
   });
-  supervisor.handle('metrics', () => aggregateMetrics(() => supervisor.askAll('metrics', {})));
+  const metrics = new PoolMetrics(() => supervisor.askAll('metrics', {}));
+  supervisor.handle('metrics', () => metrics.text());
+  supervisor.on('exit', () => metrics.died());
 
   const first = (): WorkerInfo => {
     const worker = supervisor.workers[0];

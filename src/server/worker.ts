@@ -192,7 +192,7 @@ async function run(pool: Membership): Promise<void> {
   const stopSweeping = sweep(connections, config);
 
   // Operations.
-  const metrics = metricsRegistry({ config, certificates, bus, registry });
+  const metrics = metricsRegistry({ worker: pool.slot, version, certificates, bus });
   flusher.observe = (seconds) => publishToWrite.observe(seconds);
   pool.handle('metrics', () => metrics.getMetricsAsJSON());
   const admin = operations({
