@@ -8,6 +8,7 @@ import type { Element } from '../xml/element.js';
 import { opaqueString } from '../jid/precis.js';
 import { Cluster } from './cluster.js';
 import { Turn } from './departures.js';
+import { Expiry } from './expiry.js';
 import { Fanout } from './fanout.js';
 import { freshId } from './ids.js';
 import { type Endpoint, Interest, Reader } from './interest.js';
@@ -62,6 +63,7 @@ export class Engine {
   readonly fanout: Fanout;
   readonly subscriptions: Subscriptions;
   readonly lastItems: LastItems;
+  readonly expiry: Expiry;
   readonly notices: Notices;
   private readonly tasks = new Set<Promise<void>>();
 
@@ -83,6 +85,7 @@ export class Engine {
       this.readerOf(session),
     );
     this.lastItems = new LastItems(store.items, this.nodes, this.cluster);
+    this.expiry = new Expiry(store.items, (work) => this.task(work));
     this.notices = new Notices(host, router);
     this.cluster.listen({
       interest: (worker, gained, name) =>
@@ -139,6 +142,7 @@ export class Engine {
     const recipients =
       this.nodes.peek(name)?.recipients.map(({ reader, bare, full }) => ({ reader, bare, full })) ?? [];
     this.nodes.invalidate(name, true);
+    this.expiry.forget(name);
     return recipients.length === 0 ? undefined : this.subscriptions.recheck(name, recipients);
   }
 

@@ -22,6 +22,7 @@ export class Policy {
   readonly delivers: boolean;
   readonly payloads: boolean;
   readonly namesPublisher: boolean;
+  readonly expires: boolean;
 
   constructor(
     readonly config: NodeConfig,
@@ -36,6 +37,7 @@ export class Policy {
     this.keepsLast = !this.persist && this.payloads && this.delivers && config.send_last_published_item !== 'never';
     this.openToPublish = config.publish_model === 'open';
     this.namesPublisher = config.itemreply === 'publisher';
+    this.expires = config.item_expire !== 'max';
     this.plain =
       config.type === '' &&
       (this.persist ? config.publish_node_full !== 'reject' || config.max_items === 'max' : this.payloads);

@@ -142,7 +142,9 @@ function submit(
     departure.queue();
     return departure.kept(true);
   }
-  const item: ItemRecord = { id: itemId, publisher, published: Date.now(), payload };
+  const now = Date.now();
+  if (policy.expires) engine.expiry.due(node.name, policy, now);
+  const item: ItemRecord = { id: itemId, publisher, published: now, payload };
   const departure = new PublishDeparture(engine, node, reader, facts, body, answer);
   departure.queue();
   engine.store.items.publish(node.name, item, policy.maxItems).then(
@@ -266,8 +268,9 @@ async function isFull(engine: Engine, name: string, facts: NodeFacts, itemId: st
   const { maxItems, config } = facts.policy;
   if (config.publish_node_full !== 'reject') return false;
   const { items } = engine.store;
-  if ((await items.count(name)) < maxItems) return false;
-  return itemId === undefined || (await items.get(name, [itemId])).length === 0;
+  const notBefore = facts.policy.notBefore(Date.now());
+  if ((await items.count(name, notBefore)) < maxItems) return false;
+  return itemId === undefined || (await items.get(name, [itemId], notBefore)).length === 0;
 }
 
 // --- deleting items ------------------------------------------------------------------------------------------------------
@@ -288,7 +291,7 @@ export async function retract(engine: Engine, actor: Actor, request: Retract): P
   const may = CAPABILITIES[engine.standing(actor, facts)].retract;
   if (may === 'none') return new Refusal('forbidden');
   if (!facts.policy.persist) return unsupported('persistent-items');
-  const items = await engine.store.items.get(name, ids);
+  const items = await engine.store.items.get(name, ids, facts.policy.notBefore(Date.now()));
   if (items.length < new Set(ids).size) return new Refusal('item-not-found');
   if (may === 'own' && items.some((item) => item.publisher !== actor.jid.bare)) return new Refusal('forbidden');
   const gone = await engine.inTurn(name, actor, engine.store.items.retract(name, ids), (removed) => {

@@ -59,7 +59,7 @@ async function stored(engine: Engine, request: Retrieve, { policy }: NodeFacts):
   const { node, ids, max, page } = request;
   const notBefore = policy.notBefore(Date.now());
   if (ids.length > 0) {
-    const there = (await items.get(node, [...new Set(ids)])).filter((item) => item.published >= (notBefore ?? 0));
+    const there = await items.get(node, [...new Set(ids)], notBefore);
     return { items: there, whole: true, count: there.length, index: 0 };
   }
   if (page?.index !== undefined) return new Refusal('index-unsupported');

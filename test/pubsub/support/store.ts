@@ -87,7 +87,7 @@ export function memoryStore(): Store {
           items.get(node)?.clear();
           return size;
         }),
-      get: (node, ids) => turn(() => ids.flatMap((id) => items.get(node)?.get(id) ?? [])),
+      get: (node, ids, notBefore = 0) => turn(() => all(node, notBefore).filter((item) => ids.includes(item.id))),
       page: (node, { limit, after, before, notBefore }: ItemQuery) =>
         turn((): ItemPage | undefined => {
           const list = all(node, notBefore);
@@ -99,7 +99,13 @@ export function memoryStore(): Store {
           return { items: list.slice(index, Math.min(to, index + limit)), count: list.length, index };
         }),
       latest: (node, limit, notBefore) => turn(() => all(node, notBefore).reverse().slice(0, limit)),
-      count: (node) => turn(() => items.get(node)?.size ?? 0),
+      count: (node, notBefore) => turn(() => all(node, notBefore).length),
+      expire: (node, notBefore) =>
+        turn(() => {
+          const old = all(node).filter((item) => item.published < notBefore);
+          for (const { id } of old) items.get(node)?.delete(id);
+          return old.length;
+        }),
     },
     flush: () => Promise.resolve(),
     close: () => Promise.resolve(),
