@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { E, FLAG, KIND, ROW, TYPE } from '../../src/xml/envelope.js';
 import { EVENT, Scanner } from '../../src/xml/scanner.js';
-import { HEADER, LIMITS, bytes, eventName, outcome, playAlone, textOf } from './support/scan.js';
+import { HEADER, LIMITS, bytes, eventName, outcome, pieces, play, playAlone, textOf } from './support/scan.js';
 
 const scanner = Scanner.create({ memoryBytes: 64 * 1024 * 1024 });
 
@@ -240,6 +240,20 @@ describe('stream header', () => {
     expect(scanner.next(handle)).toBe(EVENT.stanza);
     expect(scanner.next(handle)).toBe(EVENT.needMore);
     scanner.close(handle);
+  });
+
+  it.each([1, 9, 1000])('reads a new header that came in pieces of %i before the restart', (size) => {
+    const header = HEADER.slice(HEADER.indexOf('<stream'));
+    for (let at = 1; at <= header.length; at += 3) {
+      const handle = scanner.open('stream', LIMITS);
+      play(scanner, handle, [bytes(HEADER), ...pieces(bytes(`<auth/>\n${header.slice(0, at)}`), size)]);
+      scanner.restart(handle);
+      const first = scanner.next(handle);
+      const rest = play(scanner, handle, pieces(bytes(`${header.slice(at)}<iq/>`), size));
+      const events = [first, ...rest.map(({ event }) => event)].filter((event) => event !== EVENT.needMore);
+      expect(events).toEqual([EVENT.streamOpen, EVENT.stanza]);
+      scanner.close(handle);
+    }
   });
 
   it('drops injected bytes when told to, and counts them', () => {

@@ -5,7 +5,7 @@ import { CLASS, F_CHARACTER, F_ENCODING, F_ENTITY, F_REFERENCE, F_SYNTAX } from 
 
 export const NAME_START: u8 = 1; // letters and _ ; bytes of a non-ASCII character may start a name
 export const NAME: u8 = 2; // … and digits - .
-export const SPACE: u8 = 4;
+const SPACE: u8 = 4;
 
 /** Longest reference that is looked at; bounds what is scanned again when it arrives byte by byte. */
 const REFERENCE_MAX: usize = 64;
@@ -86,7 +86,7 @@ export function utf8(p: usize, end: usize): i32 {
 }
 
 /** The character of a checked sequence of `length` bytes. */
-export function codePoint(p: usize, length: i32): u32 {
+function codePoint(p: usize, length: i32): u32 {
   const b0 = <u32>load<u8>(p);
   if (length == 1) return b0;
   const b1 = (<u32>load<u8>(p, 1)) & 0x3f;

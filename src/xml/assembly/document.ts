@@ -82,7 +82,7 @@ function wrong(code: i32): i32 {
   return ERROR;
 }
 
-/** Starts the scan of an element at p. */
+/** Starts the scan of an element. */
 function begin(s: usize): void {
   const zero = i8x16.splat(0);
   for (let p = ENV; p < ENV + ENV_BYTES; p += 16) v128.store(p, zero);

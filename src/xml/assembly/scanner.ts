@@ -4,7 +4,6 @@
 import {
   CLASS,
   ENV,
-  ENV_BYTES,
   ERROR,
   E_REST,
   FREE_LISTS,
@@ -243,13 +242,15 @@ export function discard(handle: u32): u32 {
   return discardRest(s);
 }
 
-/** A new stream begins in what follows (RFC 6120 §4.3.3). */
+/** A new stream begins in what follows (RFC 6120 §4.3.3), be it taken for an unfinished stanza already. */
 export function restart(handle: u32): void {
   const s = recordOf(handle);
   if (!s || phaseOf(s) == FAILED) return;
   leaveScope(load<usize>(s, S_SCOPE));
   store<usize>(s, 0, S_SCOPE);
   if (has(s, FRAMED)) return;
+  dropSaved(s);
+  unmark(s, STARVED);
   mark(s, RESTARTED);
   setPhase(s, FRESH);
 }
@@ -289,5 +290,5 @@ export function rest(handle: u32, part: i32): usize {
   const s = recordOf(handle);
   if (!s) return 0;
   if (owner == s) return part ? inputEnd - inputAt : inputAt;
-  return part ? buffered(s) : load<usize>(s, S_BUFFER) + load<usize>(s, S_HEAD);
+  return part ? <usize>buffered(s) : load<usize>(s, S_BUFFER) + load<usize>(s, S_HEAD);
 }

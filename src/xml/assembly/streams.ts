@@ -21,7 +21,7 @@ const RECORD: usize = 64;
 
 // Fields of a record.
 export const S_PHASE: usize = 0; // u8
-export const S_MARKS: usize = 1; // u8
+const S_MARKS: usize = 1; // u8
 export const S_FAULT: usize = 2; // u8
 export const S_QUOTE: usize = 3; // u8: quote inside which a tag was cut off
 export const S_LIMIT: usize = 4; // bytes of a stanza

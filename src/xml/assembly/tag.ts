@@ -1,17 +1,25 @@
 // One start tag at a time. The data ends in a NUL that no loop here passes, so a tag that is cut off fails like a
 // wrong one; `content.ts` then asks `seek.ts` which of the two it was. Nothing outside the attribute table has changed
 // by then.
-import { ATTR, ATTR_ENTRY, F_ATTRIBUTES, F_CHARACTER, F_DEPTH, F_DUPLICATE, F_SYNTAX, STACK_ENTRY } from './layout';
+import {
+  ATTR,
+  ATTR_ENTRY,
+  F_ATTRIBUTES,
+  F_CHARACTER,
+  F_DEPTH,
+  F_DUPLICATE,
+  F_SYNTAX,
+  FLAG_ESCAPED,
+  FLAG_NON_ASCII,
+  STACK_ENTRY,
+} from './layout';
 import { NAME_START, classOf, colonAt, fail, isSpace, name, nameStops, reference, same, utf8 } from './chars';
 import { KEY_XMLNS, declare, foreignDefault, isDeclaration, resolve, unbind } from './bindings';
 import { closed, opened } from './facts';
 import * as state from './state';
 
-const ESCAPED: u32 = 1;
-const NON_ASCII: u32 = 2;
-
-/** After `special`: what the value contains. */
-let valueFlags: u32 = 0;
+/** After `special`: what the value contains, as FLAG_ bits. */
+let valueFlags: i32 = 0;
 
 /** Bytes that need a look inside an attribute value: the quote, '<', '&', control characters, non-ASCII. */
 function valueStops(v: v128, quote: v128): i32 {
@@ -27,16 +35,16 @@ function valueStops(v: v128, quote: v128): i32 {
 function special(p: usize): usize {
   let c = <u32>load<u8>(p);
   if (c == 0x26) {
-    valueFlags |= ESCAPED;
+    valueFlags |= FLAG_ESCAPED;
     const next = reference(p, usize.MAX_VALUE);
     return next > 1 ? next : 0;
   }
   if (c < 0x80) {
     if (!isSpace(c)) return fail(c == 0x3c ? F_SYNTAX : F_CHARACTER);
-    valueFlags |= ESCAPED; // a tab or line end means a space (XML 1.0 §3.3.3)
+    valueFlags |= FLAG_ESCAPED; // a tab or line end means a space (XML 1.0 §3.3.3)
     return p + 1;
   }
-  valueFlags |= NON_ASCII;
+  valueFlags |= FLAG_NON_ASCII;
   do {
     const n = utf8(p, usize.MAX_VALUE);
     if (n <= 0) return 0;
@@ -158,7 +166,7 @@ export function startTag(p: usize): usize {
       if (!e) return 0;
     }
     store<usize>(a, e, 20);
-    store<u32>(a, (colonOffset << 2) | valueFlags, 28);
+    store<u32>(a, (colonOffset << 2) | (<u32>valueFlags), 28);
     a += ATTR_ENTRY;
     q = e + 1;
     c = load<u8>(q);
