@@ -147,8 +147,13 @@ export class RawClient {
 
   sendHeader(attributes = `to='${this.address.domain}' version='1.0'`): void {
     if (this.framed) return this.write(`<open xmlns='${NS.framing}' ${attributes}/>`);
-    this.restartReader();
-    this.write(`<?xml version='1.0'?><stream:stream xmlns='${NS.client}' xmlns:stream='${NS.streams}' ${attributes}>`);
+    this.begin(`<?xml version='1.0'?><stream:stream xmlns='${NS.client}' xmlns:stream='${NS.streams}' ${attributes}>`);
+  }
+
+  /** Sends exactly that where a stream begins: what comes back is read as a new stream. */
+  begin(text: string | Buffer): void {
+    if (!this.framed) this.restartReader();
+    this.write(text);
   }
 
   /** STARTTLS (RFC 6120 §5) and a new stream; resolves to its features. */
