@@ -73,6 +73,8 @@ export class RawClient {
   readonly unread: XmlElement[] = [];
   /** The server's last stream header, or `<open/>`. */
   header: XmlElement | undefined;
+  /** Sees every element as it arrives, before anybody takes it. */
+  watcher: ((element: XmlElement) => void) | undefined;
   /** Set by `bind`: the full JID. */
   jid = '';
   /** The server ended the stream (`</stream:stream>` or `<close/>`). */
@@ -393,6 +395,7 @@ export class RawClient {
   }
 
   private arrived(element: XmlElement): void {
+    this.watcher?.(element);
     const at = this.waiting.findIndex(({ matcher }) => matches(element, matcher));
     if (at >= 0) this.waiting.splice(at, 1)[0]!.give(element);
     else this.unread.push(element);
