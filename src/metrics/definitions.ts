@@ -1,0 +1,206 @@
+import { readFileSync } from 'node:fs';
+import { counters } from './counters.js';
+import { busySeconds, eventLoopLag, gcSeconds } from './event-loop.js';
+import { publishToWrite, storeLatency, type Histogram } from './histogram.js';
+
+/** What the registry asks when it is scraped, beside the counters. */
+export interface MetricSources {
+  /** Place in the pool. */
+  worker: number;
+  version: string;
+  /** Milliseconds since the epoch when the server's certificate expires. */
+  certificates?: { readonly expires: number } | undefined;
+  bus?: { readonly backlog: number; readonly congested: boolean } | undefined;
+}
+
+/** One value and its labels. */
+export type Sample = [labels: Record<string, string | number>, value: number];
+
+export interface Definition {
+  name: string;
+  help: string;
+  type: 'counter' | 'gauge' | 'histogram';
+  labels: readonly string[];
+  /** How the workers' values become one; series of single workers have a label `worker` instead. */
+  aggregator: 'sum' | 'min' | 'max';
+  read(sources: MetricSources): Sample[] | Histogram;
+}
+
+type Table = Readonly<Record<string, number>>;
+
+const one = (value: number): Sample[] => [[{}, value]];
+const by = (label: string, table: Table): Sample[] =>
+  Object.entries(table).map(([key, value]) => [{ [label]: key }, value]);
+
+function counter(name: string, help: string, read: () => number): Definition {
+  return { name, help, type: 'counter', labels: [], aggregator: 'sum', read: () => one(read()) };
+}
+
+function gauge(name: string, help: string, read: () => number): Definition {
+  return { name, help, type: 'gauge', labels: [], aggregator: 'sum', read: () => one(read()) };
+}
+
+function labelled(type: 'counter' | 'gauge', name: string, help: string, label: string, read: () => Table): Definition {
+  return { name, help, type, labels: [label], aggregator: 'sum', read: () => by(label, read()) };
+}
+
+function histogram(name: string, help: string, shown: Histogram): Definition {
+  return { name, help, type: 'histogram', labels: [], aggregator: 'sum', read: () => shown };
+}
+
+/** A series for each worker. */
+function perWorker(
+  type: 'counter' | 'gauge',
+  name: string,
+  help: string,
+  read: (sources: MetricSources) => number,
+): Definition {
+  const labels = ['worker'];
+  return { name, help, type, labels, aggregator: 'sum', read: (from) => [[{ worker: from.worker }, read(from)]] };
+}
+
+/** Every metric of a worker. docs/operations.md shows this table. */
+export const definitions: readonly Definition[] = [
+  // Connections and sessions.
+  labelled('gauge', 'thrum_connections', 'Open connections.', 'transport', () => counters.open),
+  labelled(
+    'counter',
+    'thrum_connections_accepted_total',
+    'Connections accepted; one that turns to TLS by STARTTLS counts for both tcp and tls.',
+    'transport',
+    () => counters.accepted,
+  ),
+  gauge('thrum_sessions', 'Bound sessions, including those that wait to be resumed.', () => counters.sessions),
+  gauge('thrum_sessions_detached', 'Sessions without a connection that wait to be resumed.', () => counters.detached),
+  counter('thrum_sessions_resumed_total', 'Sessions that were resumed.', () => counters.resumed),
+  counter('thrum_sessions_resume_failed_total', 'Resumptions that were refused.', () => counters.resumeFailed),
+  counter('thrum_logins_total', 'Successful authentications.', () => counters.logins),
+  labelled(
+    'counter',
+    'thrum_login_failures_total',
+    'Failed authentications, by SASL condition.',
+    'condition',
+    () => counters.loginFailures,
+  ),
+
+  // Traffic.
+  counter('thrum_received_bytes_total', 'Bytes read from clients, after TLS.', () => counters.bytesIn),
+  counter('thrum_sent_bytes_total', 'Bytes written to clients, before TLS.', () => counters.bytesOut),
+  counter('thrum_writes_total', 'Writes to sockets; one carries all stanzas of a tick.', () => counters.writes),
+  labelled(
+    'counter',
+    'thrum_stanzas_received_total',
+    'Stanzas from clients; other counts stream management and negotiation.',
+    'kind',
+    () => counters.stanzasIn,
+  ),
+  counter('thrum_stanzas_sent_total', 'Stanzas queued to clients.', () => counters.stanzasOut),
+  labelled(
+    'counter',
+    'thrum_iq_requests_total',
+    'Requests answered by a feature, by route.',
+    'route',
+    () => counters.routes,
+  ),
+
+  // Publish-subscribe.
+  counter('thrum_publishes_total', 'Items published.', () => counters.publishes),
+  counter('thrum_publish_errors_total', 'Publishes that were refused.', () => counters.publishErrors),
+  counter('thrum_deliveries_total', 'Notifications queued to sessions.', () => counters.deliveries),
+  histogram(
+    'thrum_publish_to_write_seconds',
+    'From reading a publish to having written its notifications to the subscribers at the same worker.',
+    publishToWrite,
+  ),
+  histogram('thrum_store_latency_seconds', 'From asking the store to keep something until it has.', storeLatency),
+
+  // What went wrong.
+  labelled(
+    'counter',
+    'thrum_drops_total',
+    'What was not delivered or not accepted, by reason.',
+    'reason',
+    () => counters.drops,
+  ),
+  labelled(
+    'counter',
+    'thrum_stream_errors_total',
+    'Stream errors sent, by condition (RFC 6120 §4.9.3).',
+    'condition',
+    () => counters.streamErrors,
+  ),
+  labelled(
+    'counter',
+    'thrum_stanza_errors_total',
+    'Stanza errors sent, by condition (RFC 6120 §8.3.3).',
+    'condition',
+    () => counters.stanzaErrors,
+  ),
+
+  // Queues.
+  gauge('thrum_outbox_bytes', 'Bytes that wait to be written to clients or acknowledged by them.', () => {
+    return counters.outboxBytes;
+  }),
+  perWorker('gauge', 'thrum_bus_backlog_bytes', 'Bytes that wait for the slowest other worker.', (from) => {
+    return from.bus?.backlog ?? 0;
+  }),
+  perWorker('gauge', 'thrum_bus_congested', '1 while publishers are paused because another worker lags.', (from) => {
+    return from.bus?.congested ? 1 : 0;
+  }),
+  counter('thrum_bus_frames_sent_total', 'Frames sent to other workers.', () => counters.busFramesOut),
+  counter('thrum_bus_frames_received_total', 'Frames from other workers.', () => counters.busFramesIn),
+  counter('thrum_bus_sent_bytes_total', 'Bytes sent to other workers.', () => counters.busBytesOut),
+  counter('thrum_bus_received_bytes_total', 'Bytes from other workers.', () => counters.busBytesIn),
+
+  // The processes.
+  histogram(
+    'thrum_event_loop_lag_seconds',
+    'How late timers came, of all workers; sampled ten times a second.',
+    eventLoopLag,
+  ),
+  perWorker('counter', 'thrum_event_loop_busy_seconds_total', 'Seconds in which the event loop had work.', busySeconds),
+  labelled('counter', 'thrum_gc_seconds_total', 'Seconds of garbage collection.', 'kind', () => gcSeconds),
+  perWorker('counter', 'thrum_worker_cpu_seconds_total', 'Processor seconds, user and system, of all threads.', () => {
+    const { user, system } = process.cpuUsage();
+    return (user + system) / 1e6;
+  }),
+  perWorker('gauge', 'thrum_worker_resident_bytes', 'Resident memory.', () => process.memoryUsage.rss()),
+  perWorker('gauge', 'thrum_worker_heap_bytes', 'JavaScript heap in use.', () => process.memoryUsage().heapUsed),
+  perWorker('gauge', 'thrum_worker_external_bytes', 'Buffers outside the JavaScript heap.', () => {
+    return process.memoryUsage().external;
+  }),
+  perWorker('gauge', 'thrum_worker_max_file_descriptors', 'Open files, thus connections, that the system allows.', () =>
+    maxFileDescriptors(),
+  ),
+  perWorker('gauge', 'thrum_worker_start_time_seconds', 'When the worker began, in seconds since the epoch.', () => {
+    return STARTED;
+  }),
+  {
+    name: 'thrum_certificate_expiry_timestamp_seconds',
+    help: 'When the certificate in use expires, in seconds since the epoch; the earliest of all workers.',
+    type: 'gauge',
+    labels: [],
+    aggregator: 'min',
+    read: ({ certificates }) => (certificates === undefined ? [] : one(certificates.expires / 1000)),
+  },
+  {
+    name: 'thrum_build_info',
+    help: 'Always 1; the labels tell what runs.',
+    type: 'gauge',
+    labels: ['version', 'node'],
+    aggregator: 'max',
+    read: ({ version }) => [[{ version, node: process.versions.node }, 1]],
+  },
+];
+
+const STARTED = Math.round((Date.now() - process.uptime() * 1000) / 1000);
+let descriptors: number | undefined;
+
+/** The soft limit of this process; 0 where the system does not tell. */
+function maxFileDescriptors(): number {
+  if (descriptors === undefined) {
+    const limits = process.platform === 'linux' ? readFileSync('/proc/self/limits', 'utf8') : '';
+    descriptors = Number(/^Max open files\s+(\d+)/m.exec(limits)?.[1] ?? 0);
+  }
+  return descriptors;
+}

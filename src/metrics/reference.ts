@@ -1,0 +1,9 @@
+import { describeMetrics } from './registry.js';
+
+/** The table of all metrics in docs/operations.md, as Markdown. */
+export function metricsReference(): string {
+  const rows = describeMetrics().map(
+    ({ name, type, labels, help }) => `| \`${name}\` | ${type} | ${labels.join(', ') || '-'} | ${help} |`,
+  );
+  return ['| metric | type | labels | meaning |', '| --- | --- | --- | --- |', ...rows].join('\n');
+}
