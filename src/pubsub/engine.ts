@@ -3,7 +3,7 @@ import type { Bus } from '../cluster/bus.js';
 import type { Config } from '../config/config.js';
 import type { Jid } from '../jid/jid.js';
 import type { Session } from '../session/session.js';
-import type { Affiliation, Store } from '../store/store.js';
+import { type Affiliation, type Store, StoreError } from '../store/store.js';
 import type { Element } from '../xml/element.js';
 import { opaqueString } from '../jid/precis.js';
 import { Cluster } from './cluster.js';
@@ -227,6 +227,13 @@ export class Engine {
       const shown = { payload: payloads, publisher: namesPublisher };
       this.fanout.one(recipient, type, delayedItemBody(state, freshId(), item, shown));
     }
+  }
+
+  /** What a request is told when the store, or something else, did not do its work. */
+  failed(error: unknown): Refusal {
+    if (error instanceof StoreError && error.reason === 'full') return new Refusal('store-full');
+    this.log.error({ err: error }, 'a request to the pub-sub service failed');
+    return new Refusal('internal-error');
   }
 
   /** Work that nobody waits for; its failure is logged. */

@@ -6,10 +6,7 @@ import { escapeAttr } from '../xml/escape.js';
 import { messageHead } from './wire.js';
 
 /** What the engine needs of a session. */
-export type Endpoint = Pick<
-  Session,
-  'jid' | 'deliver' | 'sendBytes' | 'available' | 'priority' | 'ended' | 'isAdmin' | 'pubsub'
->;
+export type Endpoint = Pick<Session, 'jid' | 'deliver' | 'sendBytes' | 'available' | 'priority' | 'ended' | 'pubsub'>;
 
 /** The subscribed JID's form: bare, or that of one resource. */
 export type Form = 'bare' | 'full';

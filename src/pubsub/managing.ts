@@ -91,6 +91,9 @@ export async function configure(
   return undefined;
 }
 
+/** How many items are looked at in one go: their payloads come with them. */
+const ROOM_STEP = 100;
+
 /** Items beyond what the node may keep now are gone at once. */
 async function makeRoom(engine: Engine, name: string, maxItems: number): Promise<void> {
   const { items } = engine.store;
@@ -98,14 +101,12 @@ async function makeRoom(engine: Engine, name: string, maxItems: number): Promise
     await items.purge(name);
     return;
   }
-  const excess = (await items.count(name)) - maxItems;
-  if (excess <= 0) return;
-  const oldest = await items.page(name, { limit: excess });
-  if (oldest === undefined) return;
-  await items.retract(
-    name,
-    oldest.items.map((item) => item.id),
-  );
+  for (let excess = (await items.count(name)) - maxItems; excess > 0; excess -= ROOM_STEP) {
+    const oldest = await items.page(name, { limit: Math.min(excess, ROOM_STEP) });
+    const ids = oldest?.items.map((item) => item.id) ?? [];
+    if (ids.length === 0) return;
+    await items.retract(name, ids);
+  }
 }
 
 /** XEP-0060 §8.4. `redirect` is the URI of a node that takes this one's place. */

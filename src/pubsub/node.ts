@@ -1,4 +1,5 @@
 import type { Affiliation, NodeRecord } from '../store/store.js';
+import { escapeAttr } from '../xml/escape.js';
 import { CAPABILITIES } from './capability.js';
 import type { Departure } from './departures.js';
 import type { Recipient } from './interest.js';
@@ -6,6 +7,10 @@ import { type NodeConfig, type NodeLimits, type Sparse, expand } from './options
 
 /** Message types of notifications, by the number that travels between workers. */
 export const MESSAGE_TYPES = ['headline', 'normal'] as const;
+
+const SPACE = 0x20;
+const COLON = 0x3a;
+const TAG_END = 0x3e;
 
 /** A configuration with what the hot path asks of it worked out. Nodes with equal configurations share one. */
 export class Policy {
@@ -23,6 +28,7 @@ export class Policy {
   readonly payloads: boolean;
   readonly namesPublisher: boolean;
   readonly expires: boolean;
+  private readonly declarations: readonly Buffer[] | undefined;
 
   constructor(
     readonly config: NodeConfig,
@@ -38,9 +44,25 @@ export class Policy {
     this.openToPublish = config.publish_model === 'open';
     this.namesPublisher = config.itemreply === 'publisher';
     this.expires = config.item_expire !== 'max';
-    this.plain =
-      config.type === '' &&
-      (this.persist ? config.publish_node_full !== 'reject' || config.max_items === 'max' : this.payloads);
+    this.plain = this.persist ? config.publish_node_full !== 'reject' : this.payloads;
+    const type = escapeAttr(config.type);
+    this.declarations = type === '' ? undefined : [Buffer.from(`xmlns='${type}'`), Buffer.from(`xmlns="${type}"`)];
+  }
+
+  /**
+   * Whether the payload's root is of the configured namespace (XEP-0060 §7.1.3.6), as far as a glance can tell: no prefix, and
+   * the declaration comes first. Otherwise one has to look closely.
+   */
+  fits(payload: Buffer): boolean {
+    const { declarations } = this;
+    if (declarations === undefined) return true;
+    const space = payload.indexOf(SPACE);
+    const colon = payload.indexOf(COLON);
+    if (space < 0 || space > payload.indexOf(TAG_END) || (colon >= 0 && colon < space)) return false;
+    for (const declared of declarations) {
+      if (payload.compare(declared, 0, declared.length, space + 1, space + 1 + declared.length) === 0) return true;
+    }
+    return false;
   }
 
   /** Items published before this (milliseconds since the epoch) are gone; undefined when they last. */

@@ -1,5 +1,5 @@
 import { count, counters } from '../metrics/counters.js';
-import { type ItemRecord, StoreError } from '../store/store.js';
+import type { ItemRecord } from '../store/store.js';
 import { escapeAttr } from '../xml/escape.js';
 import { CAPABILITIES } from './capability.js';
 import { Departure } from './departures.js';
@@ -83,7 +83,7 @@ export function publishHot(engine: Engine, session: Endpoint, hot: HotPublish): 
   if (facts === undefined || engine.cluster.congested) return false;
   const { policy } = facts;
   const { payload } = hot;
-  if (!policy.plain || payload.length > policy.payloadLimit) return false;
+  if (!policy.plain || payload.length > policy.payloadLimit || !policy.fits(payload)) return false;
   const reader = engine.readerOf(session);
   if (reader.permit !== facts) {
     if (!facts.mayPublish(session.jid.bare)) return false;
@@ -155,10 +155,7 @@ function submit(
 
 /** Why the store did not take the item. */
 function refusalOf(engine: Engine, failure: unknown): Refusal {
-  if (failure === undefined) return new Refusal('node-not-found');
-  if (failure instanceof StoreError && failure.reason === 'full') return new Refusal('store-full');
-  engine.log.error({ err: failure }, 'an item could not be stored');
-  return new Refusal('internal-error');
+  return failure === undefined ? new Refusal('node-not-found') : engine.failed(failure);
 }
 
 function failedResult(engine: Engine, session: Endpoint, id: string, failure: unknown): string {

@@ -67,7 +67,11 @@ export class PubSub {
   }
 
   private async execute(request: IqRequest, action: Parameters<typeof execute>[2]): Promise<IqAnswer> {
-    return answer(await execute(this.engine, this.actor(request.from, request.session), action));
+    try {
+      return answer(await execute(this.engine, this.actor(request.from, request.session), action));
+    } catch (error) {
+      return stanzaError(this.engine.failed(error));
+    }
   }
 
   /** Owners answer subscription requests by message (XEP-0060 §8.6). */

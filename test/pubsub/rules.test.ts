@@ -122,6 +122,19 @@ describe('node options', () => {
     expect(options({ max_items: ['x'] })).toBe(false);
   });
 
+  it.each([
+    [`<v xmlns='urn:x'/>`, true],
+    [`<v xmlns="urn:x">1</v>`, true],
+    [`<v xmlns='urn:xy'/>`, false],
+    [`<v xmlns='urn:y' a="xmlns='urn:x'"/>`, false],
+    [`<p:v xmlns='urn:x' xmlns:p='urn:y'/>`, false],
+    [`<v>1 xmlns='urn:x'</v>`, false],
+    [`<v a='1' xmlns='urn:x'/>`, false],
+    [`<v/>`, false],
+  ])('know the payload %s as one of the configured namespace at a glance: %s', (payload, fits) => {
+    expect(new Policies(limits).of({ type: 'urn:x' }).fits(Buffer.from(payload))).toBe(fits);
+  });
+
   it('share one policy among nodes of the same configuration', () => {
     const policies = new Policies(limits);
     expect(policies.of({ title: 'a' })).toBe(policies.of({ title: 'a' }));

@@ -59,6 +59,15 @@ describe('a sensor publishes and a dashboard sees it', () => {
     }
   });
 
+  it('checks the namespace of payloads on both roads', async () => {
+    const sensor = await new World().login('sensor@localhost/s');
+    await sensor.create('t', { type: 'urn:x' });
+    await sensor.publish('t', 'a');
+    expect(sensor.hot('t', 'b', `<v xmlns='urn:x'/>`)).toBe(true);
+    expect(sensor.hot('t', 'c', `<v xmlns='urn:y'/>`)).toBe(false);
+    await sensor.publish('t', 'd', `<p:v xmlns:p='urn:x'/>`);
+  });
+
   it('escapes node names and keeps text beyond ASCII', async () => {
     const world = new World();
     const sensor = await world.login('sensor@localhost/s');

@@ -24,7 +24,6 @@ export class Client {
   available = false;
   priority = 0;
   ended = false;
-  isAdmin = false;
   pubsub: unknown = undefined;
   private arrived: (() => void)[] = [];
 
