@@ -1,5 +1,4 @@
 import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
-import type { TemplatedApp } from 'uWebSockets.js';
 import { operations, type Operations } from '../cli/admin.js';
 import { joinPool, type Membership } from '../cluster/member.js';
 import { openDirectory } from '../cluster/session-table.js';
@@ -8,7 +7,7 @@ import { paths } from '../config/paths.js';
 import { features } from '../features/list.js';
 import { limits as streamLimits } from '../features/stream-limits.js';
 import { registration } from '../features/register.js';
-import { createHttp } from '../http/server.js';
+import { WEBSOCKET_PATH, createHttp } from '../http/server.js';
 import { JidCache } from '../jid/jid.js';
 import { count, counters } from '../metrics/counters.js';
 import { metricsRegistry } from '../metrics/registry.js';
@@ -160,22 +159,23 @@ async function run(pool: Membership): Promise<void> {
   // Listeners.
   const http = createHttp({
     config,
+    log,
     port: settings.httpPort,
     httpsPort: settings.httpsPort,
     certificates,
-    metricsText: () => pool.ask('metrics'),
+    metricsText: async () => (await pool.ask('metrics')) as string,
     readiness: () => (state.draining ? ['draining'] : []),
   });
-  const websocket = (app: TemplatedApp, secure: boolean) =>
+  http.attach((app, secure) =>
     serveWebSocket(app, {
-      path: '/xmpp-websocket',
+      path: WEBSOCKET_PATH,
       maxMessageBytes: limits.stanza_bytes,
       maxBacklogBytes: limits.outbox_bytes * 2,
       secure,
       admit: (address) => !state.draining && gate.enter(address),
       connected: (transport) => new Connection(streams, transport),
-    });
-  http.apps.forEach(({ app, secure }) => websocket(app, secure));
+    }),
+  );
   const servers: Server[] = [];
   const listen = async (port: number | 'off', direct: boolean): Promise<number | undefined> => {
     if (port === 'off') return undefined;

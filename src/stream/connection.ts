@@ -108,7 +108,7 @@ export class Connection implements Receiver {
       scanner.input.set(part, 0);
       this.drive(scanner.feed(this.handle, part.length));
     }
-    if (last && !this.over && !this.held) this.drive(scanner.endFrame(this.handle));
+    if (last && !this.over && !this.ending && !this.held) this.drive(scanner.endFrame(this.handle));
     if (this.held && !this.paused && scanner.pending(this.handle) > HELD_BYTES) {
       this.paused = true;
       this.transport.pause();
@@ -126,6 +126,7 @@ export class Connection implements Receiver {
   private drive(event: number): void {
     const { scanner } = this.host;
     while (event !== EVENT.needMore) {
+      const rest = scanner.env[E.rest];
       let next: Next;
       if (event === EVENT.stanza) next = this.bound !== undefined ? this.bound.handle() : this.negotiation?.element();
       else if (event === EVENT.streamOpen) next = this.header();
@@ -133,11 +134,12 @@ export class Connection implements Receiver {
       else return this.fail(scanner.error as StreamFailure);
       if (next !== undefined) {
         if (!(next instanceof Promise)) return this.fail(next);
-        scanner.hold(this.handle);
         this.hold(next);
+        if (scanner.hold(this.handle) === EVENT.error) this.fail(scanner.error as StreamFailure);
         return;
       }
-      if (this.over || this.relay !== undefined) return;
+      if (this.over || this.ending || this.relay !== undefined) return;
+      if (event === EVENT.stanza && rest === 0) return;
       event = scanner.next(this.handle);
     }
   }
@@ -156,7 +158,7 @@ export class Connection implements Receiver {
 
   private release(failure: StreamFailure | undefined): void {
     this.held = false;
-    if (this.over) return;
+    if (this.over || this.ending) return;
     if (failure !== undefined) return this.fail(failure);
     if (this.relay !== undefined) return;
     this.drive(this.host.scanner.next(this.handle));

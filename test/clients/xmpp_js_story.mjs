@@ -1,0 +1,65 @@
+// A sensor and a dashboard with @xmpp/client: prints what the dashboard is notified of, then ends.
+import { client, xml } from '@xmpp/client';
+import WebSocket from 'ws';
+
+// Node 20 has none of its own.
+globalThis.WebSocket ??= WebSocket;
+const { CHAPTER, SERVICE, PASSWORD, NODE_NAME: node } = process.env;
+const values = process.env.VALUES.split(',');
+const pubsub = 'pubsub.localhost';
+const request = (child) => xml('pubsub', { xmlns: 'http://jabber.org/protocol/pubsub' }, child);
+
+async function login(username) {
+  const xmpp = client({ service: SERVICE, domain: 'localhost', username, password: PASSWORD });
+  xmpp.on('error', (error) => CHAPTER === 'resume' || console.error(error));
+  await xmpp.start();
+  return xmpp;
+}
+
+async function publish(sensor, dashboard) {
+  const all = new Promise((resolve) => {
+    let seen = 0;
+    dashboard.on('stanza', (stanza) => {
+      const reading = stanza.getChild('event')?.getChild('items')?.getChild('item')?.getChild('reading');
+      if (!reading) return;
+      console.log(reading.attrs.value);
+      if (++seen === values.length) resolve();
+    });
+  });
+  await sensor.iqCaller.set(request(xml('create', { node })), pubsub);
+  await dashboard.iqCaller.set(request(xml('subscribe', { node, jid: dashboard.jid.bare().toString() })), pubsub);
+  for (const value of values) {
+    const item = xml('item', {}, xml('reading', { xmlns: 'urn:example:reading', value }));
+    await sensor.iqCaller.set(request(xml('publish', { node }, item)), pubsub);
+  }
+  await all;
+  const answer = await dashboard.iqCaller.get(request(xml('items', { node })), pubsub);
+  console.log(`read back ${answer.getChildren('item').length || answer.getChild('items').getChildren('item').length}`);
+}
+
+async function resume(sensor, dashboard) {
+  const all = new Promise((resolve) => {
+    let seen = 0;
+    dashboard.on('stanza', (stanza) => {
+      const body = stanza.is('message') && stanza.getChildText('body');
+      if (!body) return;
+      console.log(body);
+      if (++seen === 40) resolve();
+    });
+  });
+  const resumed = new Promise((resolve) => dashboard.streamManagement.on('resumed', resolve));
+  const to = dashboard.jid.toString();
+  const send = (n) => sensor.send(xml('message', { to, type: 'chat' }, xml('body', {}, String(n))));
+  for (let n = 0; n < 20; n++) await send(n);
+  dashboard.socket.destroy();
+  for (let n = 20; n < 40; n++) await send(n);
+  await Promise.all([all, resumed]);
+  console.log('resumed');
+}
+
+const sensor = await login('sensor');
+const dashboard = await login('dashboard');
+await dashboard.send(xml('presence'));
+await (CHAPTER === 'publish' ? publish : resume)(sensor, dashboard);
+await Promise.all([sensor.stop(), dashboard.stop()]);
+process.exit(0);
