@@ -90,7 +90,7 @@ export class Negotiation {
     if (element.ns === NS_TLS && element.name === 'starttls') return this.startTls();
     if (element.ns === NS_SASL) return this.sasl(element);
     if (kind === KIND.iq) return this.iq(element);
-    if (this.user !== undefined && element.ns === NS_SM) return this.resume(element);
+    if (element.ns === NS_SM) return this.resume(element);
     if (kind === KIND.message || kind === KIND.presence || this.user === undefined) {
       return { condition: 'not-authorized', text: 'authenticate and bind a resource first' };
     }
@@ -252,15 +252,21 @@ export class Negotiation {
 
   // --- resumption (XEP-0198 §5) --------------------------------------------------------------------------------------
 
-  private async resume(element: Element): Promise<StreamFailure | undefined> {
-    const { connection } = this;
+  private resume(element: Element): Next {
     const previd = element.attr('previd');
     const h = element.attr('h');
-    if (element.name !== 'resume' || previd === undefined || h === undefined || !/^\d{1,10}$/.test(h)) {
-      connection.sendNonza(smFailed('unexpected-request'));
+    const asked = element.name === 'resume' && previd !== undefined && h !== undefined && /^\d{1,10}$/.test(h);
+    // Out of turn it is refused, and no more (XEP-0198 §3): before authentication, and <enable/> before binding.
+    if (!asked || this.user === undefined) {
+      this.connection.sendNonza(smFailed('unexpected-request'));
       return undefined;
     }
-    const failure = await connection.host.resume(connection, this.user!, previd, Number(h) >>> 0);
+    return this.resumeAs(this.user, previd, Number(h) >>> 0);
+  }
+
+  private async resumeAs(user: string, previd: string, h: number): Promise<undefined> {
+    const { connection } = this;
+    const failure = await connection.host.resume(connection, user, previd, h);
     if (failure !== undefined) counters.resumeFailed++;
     if (failure !== undefined && !connection.isOver) connection.sendNonza(smFailed(failure.condition, failure.h));
     return undefined;

@@ -181,9 +181,9 @@ export class Outbox {
     this.schedule();
   }
 
-  /** Asks for an acknowledgement with the next write, whatever was counted. */
+  /** Asks for an acknowledgement with the next write, whatever was counted: also a sign of life that no stanza is spent on. */
   request(): void {
-    if (this.requestEvery === 0 || this.unacked === 0) return;
+    if (this.requestEvery === 0) return;
     this.sinceRequest = this.requestEvery;
     this.schedule();
   }
