@@ -1,0 +1,94 @@
+import { describe, expect, it } from 'vitest';
+import { Policies } from '../../src/pubsub/node.js';
+import { Nodes } from '../../src/pubsub/nodes.js';
+import type { NodeRecord } from '../../src/store/store.js';
+import { memoryStore } from './support/store.js';
+import { World, itemIds } from './support/world.js';
+
+/** Answers of `method` are taken at once, but handed out when the test opens the gate. */
+function gate<Key extends string>(
+  target: Record<Key, (...args: never[]) => Promise<unknown>>,
+  method: Key,
+): () => void {
+  const original = target[method];
+  let open!: () => void;
+  const opened = new Promise<void>((resolve) => (open = resolve));
+  target[method] = async (...args: never[]) => {
+    const answer = await original(...args);
+    await opened;
+    return answer;
+  };
+  return () => {
+    target[method] = original;
+    open();
+  };
+}
+
+describe('what changes while something is being read', () => {
+  it('a subscription begins, and another ends, while those of a session are read', async () => {
+    const store = memoryStore();
+    const world = new World({ store, workers: 2 });
+    const owner = await world.login('owner@localhost/r');
+    const first = await world.login('reader@localhost/first');
+    for (const node of ['begins', 'ends']) await owner.create(node, { send_last_published_item: 'never' });
+    await first.subscribe('ends');
+    const open = gate(store.nodes as never, 'subscriptionsOf');
+    const late = world.bind('reader@localhost/late', 1);
+    const coming = late.come();
+    await first.subscribe('begins');
+    await first.set(`<unsubscribe node='ends' jid='reader@localhost'/>`);
+    open();
+    await coming;
+    late.take();
+    for (const node of ['begins', 'ends']) await owner.publish(node, node);
+    await world.quiet();
+    expect(late.take().flatMap(itemIds)).toEqual(['begins']);
+  });
+
+  it('a session leaves, or ends, while its subscriptions are read', async () => {
+    const store = memoryStore();
+    const world = new World({ store });
+    const owner = await world.login('owner@localhost/r');
+    await owner.create('n', { send_last_published_item: 'never' });
+    await (await world.login('reader@localhost/first')).subscribe('n');
+    const open = gate(store.nodes as never, 'subscriptionsOf');
+    const leaves = world.bind('reader@localhost/leaves');
+    const ends = world.bind('reader@localhost/ends');
+    const coming = Promise.all([leaves.come(), ends.come()]);
+    leaves.leave();
+    ends.close();
+    open();
+    await coming;
+    await owner.publish('n', '1');
+    expect([...leaves.take(), ...ends.take()]).toEqual([]);
+  });
+
+  it("a node's facts change while they are read", async () => {
+    const record = (title: string): NodeRecord => ({
+      name: 'n',
+      creator: 'o@localhost',
+      created: 0,
+      version: 1,
+      config: { title },
+      affiliations: { 'o@localhost': 'owner' },
+    });
+    const reads: ((record: NodeRecord | undefined) => void)[] = [];
+    const store = { get: () => new Promise<NodeRecord | undefined>((resolve) => reads.push(resolve)) };
+    const nodes = new Nodes(store as never, new Policies({ itemsPerNode: 1, payloadBytes: 1 }));
+    const loading = nodes.load('n');
+    expect(nodes.load('n')).toBe(loading);
+    nodes.invalidate('n');
+    reads[0]!(record('old'));
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(nodes.peek('n')?.facts).toBeUndefined();
+    reads[1]!(record('new'));
+    expect((await loading)!.facts!.policy.config.title).toBe('new');
+    expect(nodes.load('n')).toBe(nodes.peek('n'));
+    nodes.invalidate('n');
+    expect(nodes.size).toBe(0);
+    const gone = nodes.load('n');
+    reads[2]!(undefined);
+    expect(await gone).toBeUndefined();
+    expect(nodes.size).toBe(0);
+  });
+});
