@@ -27,6 +27,9 @@ export function inbound(session: Session): Next {
     counters.stanzasIn.other++;
     return nonza(session);
   }
+  if ((env[E.flags]! & FLAG.prefixedRoot) !== 0) {
+    return { condition: 'bad-namespace-prefix', text: 'stanzas have no prefix (RFC 6120 §4.8.5)' };
+  }
   if (env[E.fromEnd] !== 0 && !ownAddress(session)) {
     return { condition: 'invalid-from', text: `this stream speaks for ${session.jid.full}` };
   }
@@ -82,7 +85,7 @@ function ownAddress(session: Session): boolean {
  */
 export function stamped(session: Session): Buffer {
   const { env, bytes } = session.context.scanner;
-  if ((env[E.flags]! & (FLAG.streamScope | FLAG.prefixedRoot)) !== 0) {
+  if ((env[E.flags]! & FLAG.streamScope) !== 0) {
     const tree = session.tree();
     tree.attrs['from'] = session.jid.full;
     if (session.stampLang !== undefined) tree.attrs['xml:lang'] ??= session.connection!.lang;

@@ -28,8 +28,7 @@ export function nonza(session: Session): StreamFailure | undefined {
     session.connection!.peerClosed();
     return undefined;
   }
-  if (element.ns !== NS_SM)
-    return { condition: 'unsupported-stanza-type', text: `<${element.name}/> is not known here` };
+  if (element.ns !== NS_SM) return session.connection!.unsupported(element);
   if (element.name === 'enable') return enable(session, element.attr('resume'), element.attr('max'));
   // <resume/> after binding, <r/> and <a/> before <enable/>, or an <a/> without a number (XEP-0198 §3, §5).
   session.sendNonza(

@@ -3,7 +3,10 @@ import { EVENT } from '../xml/scanner.js';
 import { E } from '../xml/envelope.js';
 import { escapeAttr, escapeText, decodeReferences } from '../xml/escape.js';
 import type { Element } from '../xml/element.js';
+import { domainpart } from '../jid/idna.js';
+import { parseJid, type Jid } from '../jid/jid.js';
 import type { StreamCondition, StreamFailure } from './errors.js';
+import { headerFault, NS_CLIENT, NS_STREAM } from './header.js';
 import type { Bound, StreamHost } from './host.js';
 import { randomId } from './ids.js';
 import { Negotiation } from './negotiation.js';
@@ -12,8 +15,8 @@ import type { Receiver, Transport } from './transport.js';
 import { TokenBucket } from './token-bucket.js';
 import { flusher } from './flusher.js';
 
-const NS_STREAM = 'http://etherx.jabber.org/streams';
 const NS_FRAMING = 'urn:ietf:params:xml:ns:xmpp-framing';
+const NS_SERVER = 'jabber:server';
 const STREAM_END = Buffer.from('</stream:stream>');
 const FRAME_END = Buffer.from(`<close xmlns='${NS_FRAMING}'/>`);
 /** Bytes that may wait while one stanza is being handled, before reading stops. */
@@ -40,6 +43,8 @@ export class Connection implements Receiver {
   probed = false;
   /** The language of the stream (RFC 6120 §4.7.4), empty when the peer named none. */
   lang = '';
+  /** Who the peer's header says that it is, to be held against what it authenticates as (RFC 6120 §4.7.1, §6.4.6). */
+  claimed: Jid | undefined;
   /** Inherited declarations for trees of this stream's stanzas, when they are not the usual two. */
   scope: Record<string, string> = USUAL_SCOPE;
   private headerSent = false;
@@ -191,31 +196,37 @@ export class Connection implements Receiver {
 
   /** The peer's stream header (RFC 6120 §4.2, §4.7). */
   private header(): Next {
-    const { env } = this.host.scanner;
+    const { env, bytes } = this.host.scanner;
     const declared = this.host.scanner.namespaces(this.handle);
-    if (Object.keys(declared).length !== 2 || declared[''] !== 'jabber:client' || declared['stream'] !== NS_STREAM) {
+    if (Object.keys(declared).length !== 2 || declared[''] !== NS_CLIENT || declared['stream'] !== NS_STREAM) {
       this.scope = declared;
     }
+    const root = bytes.toString('utf8', env[E.start]! + 1, env[E.nameEnd]!);
+    const misnamed = headerFault(root, this.value(env[E.rootNs]!, env[E.rootNsEnd]!) ?? '', declared['']);
+    if (misnamed !== undefined) return misnamed;
     this.lang = this.value(env[E.lang]!, env[E.langEnd]!) ?? '';
-    const to = this.value(env[E.to]!, env[E.toEnd]!);
-    const version = this.value(env[E.version]!, env[E.versionEnd]!);
-    return this.opened(declared[''] ?? '', to, version);
+    return this.opened(
+      this.value(env[E.to]!, env[E.toEnd]!),
+      this.value(env[E.from]!, env[E.fromEnd]!),
+      this.value(env[E.version]!, env[E.versionEnd]!),
+    );
   }
 
   /** `<open/>` of a framed stream (RFC 7395 §3.4). */
   openFrame(element: Element): Next {
     this.lang = element.attr('xml:lang') ?? '';
-    return this.opened('jabber:client', element.attr('to'), element.attr('version'));
+    return this.opened(element.attr('to'), element.attr('from'), element.attr('version'));
   }
 
-  private opened(defaultNamespace: string, to: string | undefined, version: string | undefined): Next {
-    const from = this.host.config.domain;
-    if (defaultNamespace !== 'jabber:client') {
-      return { condition: 'invalid-namespace', text: 'the default namespace of a client stream is jabber:client' };
-    }
+  private opened(to: string | undefined, from: string | undefined, version: string | undefined): Next {
+    const { domain } = this.host.config;
+    this.claimed = from === undefined ? undefined : parseJid(from);
     this.sendHeader();
-    if (to === undefined) return { condition: 'host-unknown', text: `the stream header needs to='${from}'` };
-    if (to.toLowerCase() !== from) return { condition: 'host-unknown', text: `this server serves ${from}` };
+    // No address is ours: there is but one host here (RFC 6120 §4.7.2).
+    if (to !== undefined && to !== domain && domainpart(to) !== domain) {
+      return { condition: 'host-unknown', text: `this server serves ${domain}` };
+    }
+    if (from !== undefined && this.claimed === undefined) return { condition: 'invalid-from' };
     if (version === undefined || Number.parseInt(version, 10) !== 1) {
       return { condition: 'unsupported-version', text: "version='1.0' is needed" };
     }
@@ -239,10 +250,22 @@ export class Connection implements Receiver {
     return end === 0 ? undefined : decodeReferences(this.host.scanner.bytes.toString('utf8', start, end));
   }
 
-  /** Our own header, with a fresh id each time (RFC 6120 §4.7.3). */
+  /** An element that nothing here takes (RFC 6120 §4.9.3.24). */
+  unsupported(element: Element): StreamFailure | undefined {
+    if (element.ns === NS_STREAM && element.name === 'error') {
+      // The peer has found a mistake of ours, and closes (RFC 6120 §4.9.1.1).
+      this.peerClosed();
+      return undefined;
+    }
+    if (element.ns === NS_SERVER) return { condition: 'invalid-namespace', text: 'this is a stream of a client' };
+    return { condition: 'unsupported-stanza-type', text: `<${element.name}/> is not known here` };
+  }
+
+  /** Our own header, with a fresh id each time, and to whom the peer says it is (RFC 6120 §4.7.2, §4.7.3). */
   private sendHeader(): void {
     this.headerSent = true;
-    const attributes = `from='${escapeAttr(this.host.config.domain)}' id='${randomId()}' version='1.0' xml:lang='en'`;
+    const to = this.claimed === undefined ? '' : `to='${escapeAttr(this.claimed.bare)}' `;
+    const attributes = `${to}from='${escapeAttr(this.host.config.domain)}' id='${randomId()}' version='1.0' xml:lang='en'`;
     this.sendNonza(
       this.transport.framed
         ? `<open xmlns='${NS_FRAMING}' ${attributes}/>`
@@ -377,7 +400,7 @@ export class Connection implements Receiver {
   }
 }
 
-const USUAL_SCOPE: Record<string, string> = { '': 'jabber:client', stream: NS_STREAM };
+const USUAL_SCOPE: Record<string, string> = { '': NS_CLIENT, stream: NS_STREAM };
 
 /** Errors after which a client may come back and resume: the connection's trouble, not the session's. */
 function isResumable(condition: StreamCondition): boolean {

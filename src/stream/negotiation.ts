@@ -1,10 +1,11 @@
 import { E, KIND } from '../xml/envelope.js';
 import type { Element } from '../xml/element.js';
 import { escapeAttr } from '../xml/escape.js';
-import { StanzaError } from '../session/errors.js';
+import { StanzaError, refuse } from '../session/errors.js';
 import { counters, count } from '../metrics/counters.js';
 import type { Connection, Next } from './connection.js';
 import type { StreamFailure } from './errors.js';
+import { NS_STREAM } from './header.js';
 import { CHANNEL_BINDING_TYPES } from './sasl/authenticator.js';
 import { decodeBase64 } from './sasl/base64.js';
 import type { Exchange, SaslContext, SaslStep } from './sasl/types.js';
@@ -17,6 +18,7 @@ const NS_BIND = 'urn:ietf:params:xml:ns:xmpp-bind';
 const NS_SM = 'urn:xmpp:sm:3';
 const NS_REGISTER = 'jabber:iq:register';
 const NS_FRAMING = 'urn:ietf:params:xml:ns:xmpp-framing';
+const MISTAKEN: StreamFailure = { condition: 'invalid-from', text: 'this is not the account that is logged in' };
 
 /** Stream negotiation (RFC 6120 §4.3): STARTTLS, SASL, then binding a resource or resuming a session. */
 export class Negotiation {
@@ -24,12 +26,15 @@ export class Negotiation {
   user: string | undefined;
   private exchange: Exchange | undefined;
   private failures = 0;
+  /** Resources that could not be bound. */
+  private refusals = 0;
 
   constructor(private readonly connection: Connection) {}
 
   /** The peer's header is in order and ours is sent: say what may be negotiated (RFC 6120 §4.3.2). */
   opened(): Next {
     const { host } = this.connection;
+    if (this.user !== undefined && !this.speaksFor(this.user)) return MISTAKEN;
     if (this.user !== undefined) this.connection.sendFeatures(host.boundFeatures);
     else this.connection.sendFeatures(this.featuresBeforeLogin());
     return undefined;
@@ -38,6 +43,12 @@ export class Negotiation {
   /** The connection is gone. */
   abort(): void {
     this.exchange = undefined;
+  }
+
+  /** The header names nobody, or the account that is logged in. */
+  private speaksFor(user: string): boolean {
+    const { claimed, host } = this.connection;
+    return claimed === undefined || (claimed.local === user && claimed.domain === host.config.domain);
   }
 
   private featuresBeforeLogin(): string {
@@ -90,11 +101,12 @@ export class Negotiation {
     if (element.ns === NS_TLS && element.name === 'starttls') return this.startTls();
     if (element.ns === NS_SASL) return this.sasl(element);
     if (kind === KIND.iq) return this.iq(element);
+    if (element.ns === NS_STREAM) return this.connection.unsupported(element);
     if (element.ns === NS_SM) return this.resume(element);
     if (kind === KIND.message || kind === KIND.presence || this.user === undefined) {
       return { condition: 'not-authorized', text: 'authenticate and bind a resource first' };
     }
-    return { condition: 'unsupported-stanza-type' };
+    return this.connection.unsupported(element);
   }
 
   // --- STARTTLS (RFC 6120 §5) ----------------------------------------------------------------------------------------
@@ -169,7 +181,9 @@ export class Negotiation {
       return undefined;
     }
     if (step.kind === 'failure') return this.saslFailed(step.condition, step.text);
-    const { host, handle } = this.connection;
+    const { host, handle, transport } = this.connection;
+    // RFC 6120 §6.4.6; what was said in the clear may not have been said by this client.
+    if (transport.secure && !this.speaksFor(step.user)) return MISTAKEN;
     counters.logins++;
     this.exchange = undefined;
     this.user = step.user;
@@ -201,6 +215,10 @@ export class Negotiation {
     if ((type !== 'get' && type !== 'set') || payload === undefined) {
       return { condition: 'not-authorized', text: 'only binding and registration are possible before a session' };
     }
+    if (iq.attr('id') === undefined) {
+      this.answer(iq, refuse('bad-request'));
+      return undefined;
+    }
     if (this.user === undefined) {
       if (payload.ns !== NS_REGISTER || this.mustSecure) {
         return { condition: 'not-authorized', text: this.mustSecure ? 'use STARTTLS first' : 'authenticate first' };
@@ -225,7 +243,9 @@ export class Negotiation {
     const bound = await connection.host.bind(connection, this.user!, wanted === '' ? undefined : wanted);
     if (bound instanceof StanzaError) {
       this.answer(iq, bound);
-      return undefined;
+      // RFC 6120 §7.7.3.
+      if (++this.refusals < connection.host.config.limits.authentication_attempts) return undefined;
+      return { condition: 'policy-violation', text: 'too many resources that cannot be bound' };
     }
     if (connection.isOver) {
       bound.detached(true);
