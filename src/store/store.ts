@@ -128,12 +128,12 @@ export interface ItemRecord {
   payload: Uint8Array;
 }
 
-/** A slice of a node's items, newest first unless said otherwise. */
+/** A slice of a node's items, oldest first. */
 export interface ItemPage {
   items: ItemRecord[];
   /** Of the whole result set, not of this page (XEP-0059 §2.6). */
   count: number;
-  /** Index of the first item of the page in the result set, oldest = 0. */
+  /** Index of the first item of the page in the result set, oldest = 0; 0 for an empty page. */
   index: number;
 }
 
@@ -144,7 +144,10 @@ export interface ItemQuery {
   after?: string;
   /** Items published before (older than) the item with this id; the empty string asks for the last page. */
   before?: string;
-  /** Items older than this many milliseconds since the epoch are as if they were not there. */
+  /**
+   * Items published before this many milliseconds since the epoch are as if they were not there. Expiry follows the order
+   * of the items: where clocks disagree, an item does not expire before those that precede it.
+   */
   notBefore?: number;
 }
 
@@ -159,10 +162,16 @@ export interface ItemStore {
   retract(node: string, ids: readonly string[]): Promise<string[]>;
   /** Removes all items; resolves to how many there were. */
   purge(node: string): Promise<number>;
-  get(node: string, ids: readonly string[]): Promise<ItemRecord[]>;
-  /** A page in chronological order, oldest first (XEP-0060 §6.5.4, XEP-0059); undefined when `after`/`before` names no item. */
+  /** Those of the ids that are there, in the order asked for. */
+  get(node: string, ids: readonly string[], notBefore?: number): Promise<ItemRecord[]>;
+  /**
+   * A page in chronological order, oldest first (XEP-0060 §6.5.4, XEP-0059): the first items after `after`, or the last ones
+   * before `before`, also between both. Undefined when `after` or `before` names no item. Empty when there is no such node.
+   */
   page(node: string, query: ItemQuery): Promise<ItemPage | undefined>;
   /** The newest `limit` items, newest first. */
   latest(node: string, limit: number, notBefore?: number): Promise<ItemRecord[]>;
-  count(node: string): Promise<number>;
+  count(node: string, notBefore?: number): Promise<number>;
+  /** Removes the items published before `notBefore` (see {@link ItemQuery.notBefore}); resolves to how many. */
+  expire(node: string, notBefore: number): Promise<number>;
 }

@@ -1,0 +1,234 @@
+import type { ItemPage, ItemQuery, ItemRecord, ItemStore, StoreError } from '../store.js';
+import type { Arena } from './arena.js';
+import { Changes } from './changes.js';
+import type { Environment } from './environment.js';
+import { read } from './errors.js';
+import type { Collector } from './garbage.js';
+import { Head } from './head.js';
+import { decodeItem, encodeItem, itemRoom } from './item.js';
+import { nameKey } from './keys.js';
+import { Window } from './window.js';
+import type { Step, Writer } from './writer.js';
+
+interface Publish {
+  value: Buffer;
+  published: number;
+  maxItems: number;
+}
+
+/** The publishes of one node in one commit. */
+class PublishStep implements Step {
+  readonly promise: Promise<boolean>;
+  readonly publishes: Publish[] = [];
+  private resolve!: (found: boolean) => void;
+  private reject!: (error: StoreError) => void;
+  private found = false;
+
+  constructor(
+    private readonly store: LmdbItems,
+    private readonly name: Buffer,
+  ) {
+    this.promise = new Promise((resolve, reject) => {
+      this.resolve = resolve;
+      this.reject = reject;
+    });
+  }
+
+  attempt(arena: Arena): Promise<boolean> | undefined {
+    const { store, name } = this;
+    const head = store.head(name);
+    this.found = head !== undefined;
+    if (head === undefined) return Promise.resolve(true);
+    const { changes } = store;
+    const { version } = head;
+    changes.begin();
+    for (const { value, published, maxItems } of this.publishes) {
+      if (changes.mustCut(maxItems)) return undefined;
+      changes.publish(value, published, maxItems);
+    }
+    return store.environment.tables.heads.ifVersion(name, version, () => changes.write(name, arena));
+  }
+
+  apply(arena: Arena): void {
+    const { store, name } = this;
+    const head = store.head(name);
+    this.found = head !== undefined;
+    if (head === undefined) return;
+    const { changes } = store;
+    changes.begin();
+    for (const { value, published, maxItems } of this.publishes) {
+      if (changes.mustCut(maxItems)) {
+        changes.write(name, arena);
+        changes.cut(Math.max(maxItems, 0));
+        changes.begin();
+        store.collector.start();
+      }
+      changes.publish(value, published, maxItems);
+    }
+    changes.write(name, arena);
+  }
+
+  /** One publish that is too large for the disk must not take the others down. */
+  parts(): Step[] | undefined {
+    if (this.publishes.length < 2) return undefined;
+    const parts = this.publishes.map((publish) => {
+      const step = new PublishStep(this.store, this.name);
+      step.publishes.push(publish);
+      return step;
+    });
+    const settled = Promise.all(parts.map((part) => part.promise));
+    settled.then((found) => this.resolve(found.every(Boolean)), this.reject);
+    return parts;
+  }
+
+  done(): void {
+    this.resolve(this.found);
+  }
+
+  fail(error: StoreError): void {
+    this.reject(error);
+  }
+}
+
+/** Items in LMDB; see head.ts for what makes them quick, and changes.ts for what a publish does. */
+export class LmdbItems implements ItemStore {
+  private readonly scratch = new Head();
+  readonly changes: Changes;
+  /** Steps that publishes may still join, by node. */
+  private readonly steps = new Map<string, PublishStep>();
+  private epoch = -1;
+
+  constructor(
+    readonly environment: Environment,
+    private readonly writer: Writer,
+    readonly collector: Collector,
+  ) {
+    this.changes = new Changes(environment, this.scratch);
+  }
+
+  /** The node's head as the current transaction sees it, valid until the next call; undefined when there is no such node. */
+  head(name: Buffer): Head | undefined {
+    const { heads } = this.environment.tables;
+    const bytes = heads.getBinaryFast(name);
+    return bytes && this.scratch.load(bytes, bytes.length);
+  }
+
+  publish(node: string, item: ItemRecord, maxItems: number): Promise<boolean> {
+    const { writer } = this;
+    const refusal = writer.refusal();
+    if (refusal !== undefined) return Promise.reject(refusal);
+    const { arena } = writer;
+    const room = itemRoom(item);
+    const memory = arena.room(room);
+    const value = arena.take(memory, encodeItem(item, memory, arena.offset));
+    writer.charge(room);
+    if (this.epoch !== writer.epoch) {
+      this.epoch = writer.epoch;
+      this.steps.clear();
+    }
+    let step = this.steps.get(node);
+    if (step === undefined) {
+      step = new PublishStep(this, nameKey(node));
+      this.steps.set(node, step);
+      writer.add(step);
+    }
+    step.publishes.push({ value, published: item.published, maxItems });
+    return step.promise;
+  }
+
+  retract(node: string, ids: readonly string[]): Promise<string[]> {
+    return this.change(node, [], () => {
+      const { changes } = this;
+      const retracted = ids.filter((id) => changes.retract(Buffer.from(id)));
+      return { result: retracted, changed: retracted.length > 0 };
+    });
+  }
+
+  purge(node: string): Promise<number> {
+    return this.change(node, 0, (head) => {
+      const { count } = head;
+      if (count > 0) {
+        this.changes.purge();
+        this.collector.start();
+      }
+      return { result: count, changed: count > 0 };
+    });
+  }
+
+  expire(node: string, notBefore: number): Promise<number> {
+    return this.change(node, 0, (head) => {
+      const { changes } = this;
+      const window = new Window(this.environment, head, notBefore);
+      const expired = head.count - window.count;
+      if (head.indexed && expired > 0) {
+        changes.raiseFloor(window.start, window.count);
+        this.collector.start();
+      } else for (let i = 0; i < expired; i++) changes.dropOldest();
+      return { result: expired, changed: expired > 0 };
+    });
+  }
+
+  /** Changes a node's items inside a write transaction. */
+  private change<T>(node: string, missing: T, work: (head: Head) => { result: T; changed: boolean }): Promise<T> {
+    const { writer, changes } = this;
+    const name = nameKey(node);
+    return writer.transact(() => {
+      const head = this.head(name);
+      if (head === undefined) return missing;
+      changes.begin();
+      const { result, changed } = work(head);
+      if (changed) changes.write(name, writer.arena);
+      return result;
+    });
+  }
+
+  get(node: string, ids: readonly string[], notBefore?: number): Promise<ItemRecord[]> {
+    return this.read(node, [], notBefore, (window) => {
+      const found: ItemRecord[] = [];
+      for (const id of ids) {
+        const value = window.get(window.find(id));
+        if (value !== undefined) found.push(decodeItem(value));
+      }
+      return found;
+    });
+  }
+
+  latest(node: string, limit: number, notBefore?: number): Promise<ItemRecord[]> {
+    return this.read(node, [], notBefore, (window) =>
+      window.slice(window.start, window.end, limit, true).map(decodeItem),
+    );
+  }
+
+  count(node: string, notBefore?: number): Promise<number> {
+    return this.read(node, 0, notBefore, (window) => window.count);
+  }
+
+  page(node: string, query: ItemQuery): Promise<ItemPage | undefined> {
+    const { limit, after, before, notBefore } = query;
+    const missing: ItemPage | undefined = after || before ? undefined : { items: [], count: 0, index: 0 };
+    return this.read(node, missing, notBefore, (window) => {
+      let { start, end } = window;
+      if (after !== undefined) {
+        const seq = window.find(after);
+        if (seq === 0) return undefined;
+        start = seq + 1;
+      }
+      if (before) {
+        end = window.find(before);
+        if (end === 0) return undefined;
+      }
+      const backwards = before !== undefined;
+      const values = window.slice(start, end, limit, backwards);
+      if (backwards) values.reverse();
+      const index = values.length === 0 ? 0 : window.rank(window.firstSeq);
+      return { items: values.map(decodeItem), count: window.count, index };
+    });
+  }
+
+  private read<T>(node: string, missing: T, notBefore: number | undefined, work: (window: Window) => T): Promise<T> {
+    return read(this.environment, () => {
+      const head = this.head(nameKey(node));
+      return head === undefined ? missing : work(new Window(this.environment, head, notBefore));
+    });
+  }
+}

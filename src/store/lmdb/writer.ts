@@ -1,0 +1,200 @@
+import { StoreError } from '../store.js';
+import { Arena } from './arena.js';
+import type { Environment } from './environment.js';
+import { commitError } from './errors.js';
+
+/** One thing to be written. Its promise is settled by `done` or `fail`, after the commit. */
+export interface Step {
+  /**
+   * Issues the work as writes that hold on a condition, without a transaction of its own: resolves to whether it held.
+   * Undefined when the work takes {@link apply}.
+   */
+  attempt?(arena: Arena): Promise<boolean> | undefined;
+  /** Does the work inside a write transaction. */
+  apply(arena: Arena): void;
+  /** What can be done separately when all together cannot. */
+  parts?(): Step[] | undefined;
+  done(): void;
+  fail(error: StoreError): void;
+}
+
+interface Batch {
+  steps: Step[];
+  bytes: number;
+  arena: Arena;
+}
+
+function emptyBatch(): Batch {
+  return { steps: [], bytes: 0, arena: new Arena() };
+}
+
+/** Bytes that may wait for the commit in progress. */
+const QUEUE_BYTES = 64 * 2 ** 20;
+
+/**
+ * Groups the writes of a process into commits. One batch is being written at a time, and what comes meanwhile makes the
+ * next one: so writes take effect in the order of the calls, and the busier it is, the fewer commits there are.
+ *
+ * A batch is first tried as conditional writes, which LMDB's writer thread does without waiting for this thread; what does
+ * not go that way is done in a write transaction. When a batch fails, each step is tried alone.
+ */
+export class Writer {
+  private next = emptyBatch();
+  private spare = emptyBatch();
+  private busy = false;
+  private closed = false;
+  private idle: (() => void)[] = [];
+  private unflushed: Step[] = [];
+  private syncing: Promise<void> | undefined;
+
+  constructor(
+    private readonly environment: Environment,
+    private readonly flushed: boolean,
+  ) {}
+
+  /** Why nothing can be added; undefined when it can. */
+  refusal(): StoreError | undefined {
+    if (this.environment.readOnly) return new StoreError('unavailable', 'The store was opened for reading only.');
+    if (this.closed) return new StoreError('unavailable', 'The store is closed.');
+    if (this.next.bytes > QUEUE_BYTES)
+      return new StoreError('unavailable', 'More is written than the disk takes: try again later.');
+    return undefined;
+  }
+
+  /** Memory for what the next commit writes. */
+  get arena(): Arena {
+    return this.next.arena;
+  }
+
+  /** Another number whenever what was added before can no longer be added to: it is being written, or others follow it. */
+  epoch = 0;
+
+  /** The step joins the next commit. */
+  add(step: Step): void {
+    this.next.steps.push(step);
+    if (!this.busy) {
+      this.busy = true;
+      setImmediate(() => void this.run());
+    }
+  }
+
+  /** Counts bytes that wait in memory. */
+  charge(bytes: number): void {
+    this.next.bytes += bytes;
+  }
+
+  /** Runs `work` inside a write transaction, in its turn; resolves to its result after the commit. */
+  transact<T>(work: () => T): Promise<T> {
+    return new Promise((resolve, reject) => {
+      const refusal = this.refusal();
+      if (refusal) return reject(refusal);
+      let result: T;
+      this.epoch++;
+      this.add({
+        apply: () => void (result = work()),
+        done: () => resolve(result),
+        fail: reject,
+      });
+    });
+  }
+
+  /** Resolves when all that was added is committed. */
+  settled(): Promise<void> {
+    return this.busy ? new Promise((resolve) => this.idle.push(resolve)) : Promise.resolve();
+  }
+
+  /** Resolves when all that was added is committed and acknowledged; nothing more is taken. */
+  async close(): Promise<void> {
+    this.closed = true;
+    await this.settled();
+    await this.syncing;
+  }
+
+  private async run(): Promise<void> {
+    while (this.next.steps.length > 0) {
+      const batch = this.next;
+      this.next = this.spare;
+      this.epoch++;
+      await this.write(batch);
+      batch.steps = [];
+      batch.bytes = 0;
+      batch.arena.reset();
+      this.spare = batch;
+    }
+    this.busy = false;
+    for (const resolve of this.idle.splice(0)) resolve();
+  }
+
+  private async write(batch: Batch): Promise<void> {
+    const { steps, arena } = batch;
+    this.environment.fresh();
+    const left = steps.every((step) => step.attempt !== undefined) ? await this.attempt(steps, arena) : steps;
+    if (left.length > 0) await this.apply(left, arena);
+  }
+
+  /** Resolves to the steps that were not done. */
+  private async attempt(steps: readonly Step[], arena: Arena): Promise<Step[]> {
+    const left: Step[] = [];
+    const written: Step[] = [];
+    const tries: Promise<void>[] = [];
+    for (const step of steps) {
+      const tried = this.tryStep(step, arena);
+      if (tried === undefined) left.push(step);
+      else
+        tries.push(
+          tried.then(
+            (held) => void (held ? written : left).push(step),
+            (error: unknown) => commitError(error).then(() => void left.push(step)),
+          ),
+        );
+    }
+    await Promise.all(tries);
+    this.acknowledge(written);
+    return left;
+  }
+
+  /** A step that cannot even be tried fails later, alone. */
+  private tryStep(step: Step, arena: Arena): Promise<boolean> | undefined {
+    try {
+      return step.attempt?.(arena);
+    } catch {
+      return undefined;
+    }
+  }
+
+  private async apply(steps: readonly Step[], arena: Arena): Promise<void> {
+    try {
+      await this.environment.root.childTransaction(() => {
+        for (const step of steps) step.apply(arena);
+      });
+    } catch (error) {
+      const reason = await commitError(error);
+      const parts = steps.length > 1 ? steps : steps[0]?.parts?.();
+      if (parts === undefined) steps[0]?.fail(reason);
+      else for (const part of parts) await this.apply([part], arena);
+      return;
+    }
+    this.acknowledge(steps);
+  }
+
+  private acknowledge(steps: readonly Step[]): void {
+    if (!this.flushed) for (const step of steps) step.done();
+    else if (steps.length > 0) {
+      this.unflushed.push(...steps);
+      this.syncing ??= this.syncAll().finally(() => (this.syncing = undefined));
+    }
+  }
+
+  /** Acknowledges when it is on disk; one sync at a time, for all that was committed before it. */
+  private async syncAll(): Promise<void> {
+    while (this.unflushed.length > 0) {
+      const steps = this.unflushed.splice(0);
+      try {
+        await this.environment.sync();
+        for (const step of steps) step.done();
+      } catch (error) {
+        for (const step of steps) step.fail(error as StoreError);
+      }
+    }
+  }
+}

@@ -1,0 +1,23 @@
+import type { Store } from './store.js';
+
+export interface StoreOptions {
+  kind: 'lmdb' | 'memory';
+  /** The store's folder, made when missing; `memory` has none. */
+  path: string;
+  /** When a write is acknowledged: when it survives the process, or when it is on disk. */
+  durability: 'commit' | 'flush';
+  /** Address space to begin with, in bytes; it grows by itself. */
+  mapSizeBytes?: number;
+  /** Writes are refused, and a missing store is an error. */
+  readOnly?: boolean;
+}
+
+const KINDS: Record<StoreOptions['kind'], (options: StoreOptions) => Promise<Store>> = {
+  lmdb: async (options) => (await import('./lmdb/lmdb-store.js')).LmdbStore.open(options),
+  memory: async () => new (await import('./memory.js')).MemoryStore(),
+};
+
+/** @throws StoreError with a sentence for the operator, e.g. when the store is damaged or was written by another version. */
+export function openStore(options: StoreOptions): Promise<Store> {
+  return KINDS[options.kind](options);
+}

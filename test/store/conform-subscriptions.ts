@@ -1,0 +1,84 @@
+import { expect, test } from 'vitest';
+import type { Given } from './conformance.js';
+import { node, subscription } from './records.js';
+
+const jids = (records: readonly { jid: string }[]): string[] => records.map(({ jid }) => jid).sort();
+
+export function subscriptionsConform(given: Given): void {
+  test('a subscription is read back, replaced and removed', async () => {
+    const { nodes } = given();
+    await nodes.create(node('sub'));
+    const first = subscription('sub', 'juliet@capulet.lit/balcony', { options: { deliver: '1', show: ['a', 'b'] } });
+    expect(await nodes.subscription('sub', first.jid)).toBeUndefined();
+    expect(await nodes.putSubscription(first)).toBe(true);
+    expect(await nodes.subscription('sub', first.jid)).toEqual(first);
+    const second = subscription('sub', first.jid, { state: 'pending', subid: 's2' });
+    expect(await nodes.putSubscription(second)).toBe(true);
+    expect(await nodes.subscription('sub', first.jid)).toEqual(second);
+    expect(await nodes.subscriptionsOfNode('sub')).toEqual([second]);
+    expect(await nodes.removeSubscription('sub', first.jid)).toBe(true);
+    expect(await nodes.removeSubscription('sub', first.jid)).toBe(false);
+    expect(await nodes.subscriptionsOfNode('sub')).toEqual([]);
+    expect(await nodes.subscriptionsOf('juliet@capulet.lit')).toEqual([]);
+  });
+
+  test('nobody subscribes to a node that is not there', async () => {
+    const { nodes } = given();
+    expect(await nodes.putSubscription(subscription('nowhere', 'juliet@capulet.lit'))).toBe(false);
+    expect(await nodes.removeSubscription('nowhere', 'juliet@capulet.lit')).toBe(false);
+    expect(await nodes.subscription('nowhere', 'juliet@capulet.lit')).toBeUndefined();
+    expect(await nodes.subscriptionsOfNode('nowhere')).toEqual([]);
+    expect(await nodes.subscriptionsOf('juliet@capulet.lit')).toEqual([]);
+  });
+
+  test('subscriptions of a bare JID are those of all its full JIDs over all nodes, and of nobody else', async () => {
+    const { nodes } = given();
+    const bare = 'nurse@capulet.lit';
+    for (const name of ['n1', 'n2', 'n3']) await nodes.create(node(name));
+    await Promise.all([
+      nodes.putSubscription(subscription('n1', bare)),
+      nodes.putSubscription(subscription('n1', `${bare}/a`)),
+      nodes.putSubscription(subscription('n2', `${bare}/日本`)),
+      nodes.putSubscription(subscription('n2', `${bare}x`)),
+      nodes.putSubscription(subscription('n3', `x${bare}`)),
+    ]);
+    const of = async () => (await nodes.subscriptionsOf(bare)).map((found) => `${found.node} ${found.jid}`).sort();
+    expect(await of()).toEqual([`n1 ${bare}`, `n1 ${bare}/a`, `n2 ${bare}/日本`]);
+    await nodes.removeSubscription('n1', bare);
+    expect(await of()).toEqual([`n1 ${bare}/a`, `n2 ${bare}/日本`]);
+    await nodes.remove('n1');
+    expect(await of()).toEqual([`n2 ${bare}/日本`]);
+    expect(jids(await nodes.subscriptionsOfNode('n2'))).toEqual([`${bare}x`, `${bare}/日本`].sort());
+  });
+
+  test('subscriptions made before a node was deleted do not come back with its name', async () => {
+    const { nodes } = given();
+    await nodes.create(node('reborn'));
+    const many = Array.from({ length: 600 }, (_, n) => subscription('reborn', `s${n}@x/r`));
+    await Promise.all([...many, subscription('reborn', 'keeper@x')].map((record) => nodes.putSubscription(record)));
+    expect(await nodes.subscriptionsOfNode('reborn')).toHaveLength(601);
+    const [removed, created, put] = await Promise.all([
+      nodes.remove('reborn'),
+      nodes.create(node('reborn')),
+      nodes.putSubscription(subscription('reborn', 's7@x/r', { subid: 'new' })),
+    ]);
+    expect([removed, created, put]).toEqual([true, true, true]);
+    expect(await nodes.subscriptionsOfNode('reborn')).toMatchObject([{ jid: 's7@x/r', subid: 'new' }]);
+    expect(await nodes.subscriptionsOf('s7@x')).toMatchObject([{ subid: 'new' }]);
+    expect(await nodes.subscriptionsOf('s8@x')).toEqual([]);
+    expect(await nodes.subscriptionsOf('keeper@x')).toEqual([]);
+  });
+
+  test('long addresses are told apart', async () => {
+    const { nodes } = given();
+    await nodes.create(node('long'));
+    const local = 'l'.repeat(1023);
+    const domain = 'd'.repeat(1023);
+    const bare = `${local}@${domain}`;
+    const full = [`${bare}/${'r'.repeat(1022)}1`, `${bare}/${'r'.repeat(1022)}2`, bare];
+    for (const jid of full) expect(await nodes.putSubscription(subscription('long', jid, { subid: jid }))).toBe(true);
+    for (const jid of full) expect((await nodes.subscription('long', jid))!.subid).toBe(jid);
+    expect(jids(await nodes.subscriptionsOf(bare))).toEqual([...full].sort());
+    expect(await nodes.subscriptionsOf(`${local}@${domain.slice(1)}e`)).toEqual([]);
+  });
+}
