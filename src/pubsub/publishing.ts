@@ -68,8 +68,9 @@ class PublishDeparture extends Departure {
 
   protected leave(): void {
     const { policy } = this.facts;
-    if (this.outcome && this.body !== undefined) this.engine.fanout.send(this.node, policy.type, true, this.body);
-    this.answer(this.outcome ?? false, this.failure);
+    if (!this.outcome) return this.answer(false, this.failure);
+    if (this.body !== undefined) this.engine.fanout.send(this.node, policy.type, true, this.body);
+    passedOn(this.engine, this.node, this.answer);
   }
 }
 
@@ -136,7 +137,7 @@ function submit(
     if (node.tail === undefined && (reader === undefined || reader.tail === undefined)) {
       if (body !== undefined) engine.fanout.send(node, policy.type, true, body);
       else node.activity++;
-      return answer(true, undefined);
+      return passedOn(engine, node, answer);
     }
     const departure = new PublishDeparture(engine, node, reader, facts, body, answer);
     departure.queue();
@@ -151,6 +152,17 @@ function submit(
     (there) => departure.kept(there),
     (error: unknown) => departure.failed(error),
   );
+}
+
+/**
+ * A result is a promise: it leaves when the workers that have recipients have taken the notification over, so that what was
+ * answered outlives this worker. It also keeps a publisher's window whole: answering at once, before the other workers have
+ * written, halves the batches of a publisher that waits for its subscribers.
+ */
+function passedOn(engine: Engine, node: NodeState, answer: (published: boolean, failure: unknown) => void): void {
+  const settled = node.workers.length === 0 ? undefined : engine.cluster.barrier();
+  if (settled === undefined) answer(true, undefined);
+  else void settled.then(() => answer(true, undefined));
 }
 
 /** Why the store did not take the item. */
