@@ -138,12 +138,13 @@ export class Engine {
 
   /** What is known of the node here is out of date. */
   private forget(name: string, gone: boolean): void | Promise<void> {
-    if (!gone) return this.nodes.invalidate(name);
-    const recipients =
-      this.nodes.peek(name)?.recipients.map(({ reader, bare, full }) => ({ reader, bare, full })) ?? [];
-    this.nodes.invalidate(name, true);
+    this.nodes.invalidate(name, gone);
+    if (!gone) return undefined;
     this.expiry.forget(name);
-    return recipients.length === 0 ? undefined : this.subscriptions.recheck(name, recipients);
+    const node = this.nodes.ensure(name);
+    const checked = this.subscriptions.nodeGone(node);
+    this.nodes.release(node);
+    return checked;
   }
 
   /** The node's durable facts were changed here; resolves when every worker has dropped the old ones. */

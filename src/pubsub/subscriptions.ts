@@ -2,6 +2,7 @@ import type { NodeStore, SubscriptionRecord } from '../store/store.js';
 import type { Cluster } from './cluster.js';
 import type { Sessions } from './fanout.js';
 import type { Endpoint, Interest, Reader } from './interest.js';
+import type { NodeState } from './node.js';
 import { readBoolean } from './options.js';
 
 /** Event notifications may be sent in these states (XEP-0060 §4.2). */
@@ -23,13 +24,23 @@ interface Load {
   promise: Promise<string[]>;
 }
 
+/** One subscription being read. */
+interface Refresh {
+  readonly node: string;
+  readonly jid: string;
+  readonly bare: string;
+  /** It changed meanwhile. */
+  again: boolean;
+  promise: Promise<void>;
+}
+
 /**
  * Makes interest follow the store. Nobody is told what a subscription became, only that it changed: each worker
  * reads the store again, so that changes that cross each other end alike everywhere.
  */
 export class Subscriptions {
   private readonly loads = new Map<Reader, Load>();
-  private readonly refreshes = new Map<string, { again: boolean; promise: Promise<void> }>();
+  private readonly refreshes = new Map<string, Refresh>();
 
   constructor(
     private readonly store: NodeStore,
@@ -110,15 +121,19 @@ export class Subscriptions {
     return this.refresh(node, jid, bare).then(() => this.cluster.barrier());
   }
 
-  /** The node was deleted, and perhaps made again: those who were subscribed are so only if the store says so. */
-  async recheck(node: string, recipients: readonly { reader: Reader; bare: boolean; full: boolean }[]): Promise<void> {
+  /**
+   * The node was deleted, and perhaps made again: those who are subscribed here, or may be about to be by what was read
+   * before, are so only if the store says so now.
+   */
+  nodeGone(node: NodeState): void | Promise<void> {
+    const { name } = node;
     const jids = new Map<string, string>();
-    for (const { reader, bare, full } of recipients) {
-      const { jid } = reader.session;
-      if (bare) jids.set(jid.bare, jid.bare);
-      if (full) jids.set(jid.full, jid.bare);
-    }
-    await Promise.all([...jids].map(([jid, bare]) => this.refresh(node, jid, bare)));
+    const both = ({ jid }: Endpoint): void => void jids.set(jid.bare, jid.bare).set(jid.full, jid.bare);
+    for (const { session } of node.recipients) both(session);
+    for (const { session } of this.loads.keys()) both(session);
+    for (const refresh of this.refreshes.values()) if (refresh.node === name) jids.set(refresh.jid, refresh.bare);
+    if (jids.size === 0) return undefined;
+    return Promise.all([...jids].map(([jid, bare]) => this.refresh(name, jid, bare))).then(() => undefined);
   }
 
   /** One at a time for each subscription, so that what was read last is applied last. */
@@ -129,13 +144,14 @@ export class Subscriptions {
       running.again = true;
       return running.promise;
     }
-    const refresh = { again: false, promise: undefined as never as Promise<void> };
+    const refresh: Refresh = { node, jid, bare, again: false, promise: undefined as never };
     this.refreshes.set(key, refresh);
-    refresh.promise = this.follow(node, jid, bare, refresh).finally(() => this.refreshes.delete(key));
+    refresh.promise = this.follow(refresh).finally(() => this.refreshes.delete(key));
     return refresh.promise;
   }
 
-  private async follow(node: string, jid: string, bare: string, refresh: { again: boolean }): Promise<void> {
+  private async follow(refresh: Refresh): Promise<void> {
+    const { node, jid, bare } = refresh;
     let record: SubscriptionRecord | undefined;
     do {
       refresh.again = false;

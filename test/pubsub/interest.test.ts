@@ -3,9 +3,9 @@ import { parseJid } from '../../src/jid/jid.js';
 import { type Endpoint, Interest, Reader } from '../../src/pubsub/interest.js';
 import { Policies } from '../../src/pubsub/node.js';
 import { Nodes } from '../../src/pubsub/nodes.js';
-import { memoryStore } from './support/store.js';
+import { memoryStore, slowStore } from './support/store.js';
 import { random } from './support/random.js';
-import { type Client, World, itemIds } from './support/world.js';
+import { type Client, NS, World, form, itemIds } from './support/world.js';
 
 describe('interest lists', () => {
   it('are what a naive model says, through random changes', () => {
@@ -87,9 +87,10 @@ describe('interest lists', () => {
 
 describe('subscriptions over a pool', () => {
   it('reach exactly those that the store and their presence say, after random stories', async () => {
-    for (let seed = 1; seed <= 8; seed++) {
+    for (let seed = 1; seed <= 40; seed++) {
       const pick = random(seed);
-      const world = new World({ workers: 1 + pick(3), pick: random(seed + 100) });
+      const store = slowStore(random(seed + 200));
+      const world = new World({ workers: 1 + pick(3), pick: random(seed + 100), store });
       const owner = await world.login('owner@localhost/r');
       const nodes = ['a', 'b', 'c'];
       for (const node of nodes) {
@@ -101,7 +102,7 @@ describe('subscriptions over a pool', () => {
       const running: Promise<unknown>[] = [];
       let resources = 0;
       for (let step = 0; step < 120; step++) {
-        const action = pick(10);
+        const action = pick(11);
         const client = clients[pick(Math.max(1, clients.length))];
         if (action < 2 || client === undefined) {
           const jid = `${users[pick(2)]}/${resources++}`;
@@ -118,6 +119,17 @@ describe('subscriptions over a pool', () => {
               `<pubsub xmlns='http://jabber.org/protocol/pubsub'><${name} node='${node}' jid='${jid}'/></pubsub>`,
             ),
           );
+        } else if (action === 10) {
+          const node = nodes[pick(3)]!;
+          const config = { persist_items: '0', send_last_published_item: 'never' };
+          const again = async (): Promise<void> => {
+            await owner.iq('set', `<pubsub xmlns='${NS}#owner'><delete node='${node}'/></pubsub>`);
+            await owner.iq(
+              'set',
+              `<pubsub xmlns='${NS}'><create node='${node}'/><configure>${form('node_config', config)}</configure></pubsub>`,
+            );
+          };
+          if (pick(3) === 0) running.push(again());
         } else if (action === 7) {
           client.leave();
         } else if (action === 8) {

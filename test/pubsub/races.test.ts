@@ -14,7 +14,7 @@ function gate<Key extends string>(
   let open!: () => void;
   const opened = new Promise<void>((resolve) => (open = resolve));
   target[method] = async (...args: never[]) => {
-    const answer = await original(...args);
+    const answer = await original.apply(target, args);
     await opened;
     return answer;
   };
@@ -39,6 +39,8 @@ describe('what changes while something is being read', () => {
     await first.set(`<unsubscribe node='ends' jid='reader@localhost'/>`);
     open();
     await coming;
+    // The other worker has to hear of it; presence has no answer that could wait for that.
+    await world.quiet();
     late.take();
     for (const node of ['begins', 'ends']) await owner.publish(node, node);
     await world.quiet();

@@ -117,6 +117,7 @@ describe('several workers', () => {
     await reader.create('n', { persist_items: '0', send_last_published_item: 'never' });
     await reader.subscribe('n');
     const late = world.start();
+    await world.quiet();
     const sensor = await world.login('reader@localhost/s', 1);
     await sensor.publish('n', '1');
     await world.quiet();
