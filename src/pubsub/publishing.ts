@@ -1,5 +1,6 @@
 import { count, counters } from '../metrics/counters.js';
 import type { ItemRecord } from '../store/store.js';
+import { flusher } from '../stream/flusher.js';
 import { escapeAttr } from '../xml/escape.js';
 import { CAPABILITIES } from './capability.js';
 import { Departure } from './departures.js';
@@ -40,6 +41,8 @@ const SHORT_ID = 255;
 
 /** A publish that the store was given: when it has it, the notifications and the result leave. */
 class PublishDeparture extends Departure {
+  /** When the publish was read. */
+  private readonly since = flusher.receivedAt;
   /** Undefined until the store has answered; then whether it has the item, or why not. */
   private outcome: boolean | undefined;
   failure: unknown;
@@ -69,7 +72,10 @@ class PublishDeparture extends Departure {
   protected leave(): void {
     const { policy } = this.facts;
     if (!this.outcome) return this.answer(false, this.failure);
-    if (this.body !== undefined) this.engine.fanout.send(this.node, policy.type, true, this.body);
+    if (this.body !== undefined) {
+      this.engine.fanout.send(this.node, policy.type, true, this.body);
+      flusher.published(this.since);
+    }
     passedOn(this.engine, this.node, this.answer);
   }
 }
@@ -135,8 +141,10 @@ function submit(
   if (!policy.persist) {
     if (policy.keepsLast) engine.lastItems.remember(node, itemId, publisher, payload);
     if (node.tail === undefined && (reader === undefined || reader.tail === undefined)) {
-      if (body !== undefined) engine.fanout.send(node, policy.type, true, body);
-      else node.activity++;
+      if (body !== undefined) {
+        engine.fanout.send(node, policy.type, true, body);
+        flusher.published(flusher.receivedAt);
+      } else node.activity++;
       return passedOn(engine, node, answer);
     }
     const departure = new PublishDeparture(engine, node, reader, facts, body, answer);
