@@ -10,6 +10,7 @@ export class Hub {
   readonly buses: TestBus[] = [];
   private readonly links = new Map<string, { to: TestBus; from: TestBus; queue: Frame[] }>();
   private scheduled = false;
+  /** Sent with `send` or `broadcast`. */
   frames = 0;
 
   constructor(private readonly pick: (choices: number) => number = () => 0) {}
@@ -43,7 +44,7 @@ export class Hub {
   post(from: number, to: number, frame: Frame): void {
     const link = this.links.get(`${from}>${to}`);
     if (link === undefined) return;
-    this.frames++;
+    if (frame.kind === 'frame') this.frames++;
     link.queue.push(frame);
     this.schedule();
   }
