@@ -85,10 +85,12 @@ export class StreamReader {
   constructor(private readonly events: XmlEvents) {
     this.parser.on('opentag', (tag) => this.opened(tag));
     this.parser.on('closetag', () => this.closed());
-    this.parser.on('text', (text) => {
+    const text = (text: string) => {
       this.settle();
       this.open.at(-1)?.children.push(text);
-    });
+    };
+    this.parser.on('text', text);
+    this.parser.on('cdata', text);
     this.parser.on('error', (error) => {
       if (this.over) return;
       this.over = true;
