@@ -18,7 +18,7 @@ import { Nodes } from './nodes.js';
 import type { NodeLimits } from './options.js';
 import { Refusal } from './refusals.js';
 import { Subscriptions } from './subscriptions.js';
-import { delayedItemBody, eventBody } from './wire.js';
+import { eventBody } from './wire.js';
 import { Notices } from './xml/notices.js';
 
 /** What the engine asks of the router. */
@@ -184,51 +184,7 @@ export class Engine {
     this.fanout.send(node, facts.policy.type, false, eventBody(freshId(), event));
   }
 
-  // --- last items --------------------------------------------------------------------------------------------------------
-
-  /** Sends the last item to a new subscriber, behind the result that tells of the subscription (XEP-0060 §6.1.7). */
-  lastToSubscriber(name: string, jid: Jid): void {
-    const { facts, activity } = this.nodes.peek(name) ?? {};
-    if (facts === undefined || facts.policy.config.send_last_published_item === 'never' || !facts.policy.delivers)
-      return;
-    setImmediate(() =>
-      this.task(async () => {
-        const state = await this.nodes.load(name);
-        if (state === undefined) return;
-        const item = (await this.lastItems.of([state])).get(name);
-        // Somebody has published meanwhile: the subscriber has got something newer.
-        if (item === undefined || state.activity !== activity || state.facts === undefined) return;
-        const { payloads, namesPublisher, type } = state.facts.policy;
-        const shown = { payload: payloads, publisher: namesPublisher };
-        this.fanout.direct(jid, type, delayedItemBody(state, freshId(), item, shown));
-      }),
-    );
-  }
-
-  /** Sends the last items of the nodes that want it to a session that has come online (XEP-0060 §4.3). */
-  async lastToSession(reader: Reader, names: readonly string[]): Promise<void> {
-    const wanted: { state: NodeState; activity: number }[] = [];
-    await Promise.all(
-      names.map(async (name) => {
-        const { activity } = this.nodes.peek(name) ?? {};
-        const state = await this.nodes.load(name);
-        const policy = state?.facts?.policy;
-        if (policy?.config.send_last_published_item !== 'on_sub_and_presence' || !policy.delivers) return;
-        wanted.push({ state: state!, activity: activity ?? state!.activity });
-      }),
-    );
-    if (wanted.length === 0) return;
-    const items = await this.lastItems.of(wanted.map(({ state }) => state));
-    for (const { state, activity } of wanted) {
-      const item = items.get(state.name);
-      const recipient = reader.recipients.get(state.name);
-      if (item === undefined || recipient === undefined || state.facts === undefined || state.activity !== activity)
-        continue;
-      const { payloads, namesPublisher, type } = state.facts.policy;
-      const shown = { payload: payloads, publisher: namesPublisher };
-      this.fanout.one(recipient, type, delayedItemBody(state, freshId(), item, shown));
-    }
-  }
+  // --- failures and loose ends -------------------------------------------------------------------------------------------
 
   /** What a request is told when the store, or something else, did not do its work. */
   failed(error: unknown): Refusal {

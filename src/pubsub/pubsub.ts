@@ -4,8 +4,9 @@ import { refuse, type StanzaError } from '../session/errors.js';
 import type { Element } from '../xml/element.js';
 import { type Actor, Engine, type EngineDependencies } from './engine.js';
 import type { Endpoint } from './interest.js';
+import { lastToSession } from './latecomers.js';
 import { deleteNode } from './managing.js';
-import { type HotPublish, publishHot } from './publishing.js';
+import { type HotPublish, publishHot } from './submitting.js';
 import { Refusal } from './refusals.js';
 import { answered } from './xml/authorization.js';
 import { itemList, nodeInfo, nodeList, serviceInfo } from './xml/disco.js';
@@ -137,7 +138,7 @@ export class PubSub {
       const names = await this.engine.subscriptions.load(reader);
       if (!session.available || reader.online) return;
       reader.online = true;
-      this.engine.task(() => this.engine.lastToSession(reader, names));
+      this.engine.task(() => lastToSession(this.engine, reader, names));
     } catch (error) {
       this.engine.log.error({ err: error, session: session.jid.full }, 'subscriptions could not be read');
     }

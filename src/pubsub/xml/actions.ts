@@ -1,8 +1,10 @@
 import type { AffiliationChange } from '../affiliating.js';
 import type { Submitted } from '../options.js';
-import type { Publish, Retract } from '../publishing.js';
+import type { Publish } from '../publishing.js';
+import type { Retract } from '../retracting.js';
 import type { Retrieve } from '../retrieving.js';
-import type { Reference, SubscriptionChange } from '../subscribing.js';
+import type { SubscriptionChange } from '../subscribers.js';
+import type { Reference } from '../subscribing.js';
 
 /** One request to the service, understood: what {@link execute} does, and nothing of how it was written. */
 export type Action =

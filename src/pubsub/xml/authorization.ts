@@ -2,7 +2,7 @@ import type { Element } from '../../xml/element.js';
 import type { Actor, Engine } from '../engine.js';
 import { readBoolean } from '../options.js';
 import { Refusal } from '../refusals.js';
-import { decide } from '../subscribing.js';
+import { decide } from '../subscribers.js';
 import { readOptions } from './forms.js';
 import { NS_AUTHORIZATION } from './namespaces.js';
 

@@ -3,18 +3,12 @@ import { affiliatedWith, affiliationsOf, setAffiliations } from '../affiliating.
 import type { Actor, Engine } from '../engine.js';
 import { configuration, configure, createNode, deleteNode } from '../managing.js';
 import { defaultConfig } from '../options.js';
-import { publish, purge, retract } from '../publishing.js';
+import { publish } from '../publishing.js';
 import { Refusal } from '../refusals.js';
+import { purge, retract } from '../retracting.js';
 import { retrieve } from '../retrieving.js';
-import {
-  configureSubscription,
-  setSubscriptions,
-  subscribe,
-  subscribersOf,
-  subscriptionOptions,
-  subscriptionsOf,
-  unsubscribe,
-} from '../subscribing.js';
+import { setSubscriptions, subscribersOf } from '../subscribers.js';
+import { configureSubscription, subscribe, subscriptionOptions, subscriptionsOf, unsubscribe } from '../subscribing.js';
 import { expandOptions } from '../subscription-options.js';
 import type { Action, ActionOf } from './actions.js';
 import * as encode from './encode.js';

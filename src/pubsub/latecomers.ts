@@ -1,0 +1,52 @@
+import type { Jid } from '../jid/jid.js';
+import type { Engine } from './engine.js';
+import { freshId } from './ids.js';
+import type { Reader } from './interest.js';
+import type { Published } from './last-items.js';
+import type { NodeState, Policy } from './node.js';
+import { delayedItemBody } from './wire.js';
+
+function bodyOf(node: NodeState, item: Published, { payloads, namesPublisher }: Policy): Buffer {
+  return delayedItemBody(node, freshId(), item, { payload: payloads, publisher: namesPublisher });
+}
+
+/** Sends the last item to a new subscriber, behind the result that tells of the subscription (XEP-0060 §6.1.7). */
+export function lastToSubscriber(engine: Engine, name: string, jid: Jid): void {
+  const { facts, activity } = engine.nodes.peek(name) ?? {};
+  if (facts === undefined || facts.policy.config.send_last_published_item === 'never' || !facts.policy.delivers) return;
+  setImmediate(() =>
+    engine.task(async () => {
+      const node = await engine.nodes.load(name);
+      if (node === undefined) return;
+      const item = (await engine.lastItems.of([node])).get(name);
+      // Somebody has published meanwhile: the subscriber has got something newer.
+      if (item === undefined || node.activity !== activity || node.facts === undefined) return;
+      const { policy } = node.facts;
+      engine.fanout.direct(jid, policy.type, bodyOf(node, item, policy));
+    }),
+  );
+}
+
+/** Sends the last items of the nodes that want it to a session that has come online (XEP-0060 §4.3). */
+export async function lastToSession(engine: Engine, reader: Reader, names: readonly string[]): Promise<void> {
+  const wanted: { node: NodeState; activity: number }[] = [];
+  await Promise.all(
+    names.map(async (name) => {
+      const { activity } = engine.nodes.peek(name) ?? {};
+      const node = await engine.nodes.load(name);
+      const policy = node?.facts?.policy;
+      if (policy?.config.send_last_published_item !== 'on_sub_and_presence' || !policy.delivers) return;
+      wanted.push({ node: node!, activity: activity ?? node!.activity });
+    }),
+  );
+  if (wanted.length === 0) return;
+  const items = await engine.lastItems.of(wanted.map(({ node }) => node));
+  for (const { node, activity } of wanted) {
+    const item = items.get(node.name);
+    const recipient = reader.recipients.get(node.name);
+    if (item === undefined || recipient === undefined || node.facts === undefined || node.activity !== activity)
+      continue;
+    const { policy } = node.facts;
+    engine.fanout.one(recipient, policy.type, bodyOf(node, item, policy));
+  }
+}
