@@ -2,20 +2,24 @@ import type { Arena } from './arena.js';
 import type { Environment } from './environment.js';
 import { garbageKey, garbageLimit } from './garbage.js';
 import type { Head } from './head.js';
-import { ID, idOf, setTime } from './item.js';
-import { LAST, NUMBER, idKey, itemKey, number } from './keys.js';
+import { ID, idEnd, idOf, setTime } from './item.js';
+import { LAST, NUMBER, idKey, itemKey, number as numberKey, numberOf } from './keys.js';
+import { StoreError } from '../store.js';
 
 /** Items over the limit that a publish removes by itself. */
 const TRIMMED_AT_ONCE = 16;
-/** No item has this sequence number. */
+/** No item has this number. */
 const NONE = 0;
 
-/** What a publish does to a node's items: planned on the head, then written in one go. */
+/** What publishes and retractions do to a node's items: planned on the head, then written in one go. */
 export class Changes {
+  /** The number from which on items are new, and not in the table yet, when indexed. */
   private first = 0;
-  private readonly added: (Buffer | undefined)[] = [];
+  /** Items by number. */
+  private readonly added = new Map<number, Buffer>();
+  /** Numbers of items that go; those of a node that is not indexed are taken by the next items. */
   private readonly removed: number[] = [];
-  /** Ids (latin1) that changed, to their sequence number. */
+  /** Ids (latin1) that changed, to their number. */
   private readonly ids = new Map<string, number>();
   private readonly key = Buffer.alloc(2 * NUMBER);
 
@@ -27,8 +31,8 @@ export class Changes {
   /** Begins anew with the head as it is. */
   begin(): void {
     this.first = this.head.next;
-    this.added.length = 0;
-    this.removed.length = 0;
+    if (this.added.size > 0) this.added.clear();
+    if (this.removed.length > 0) this.removed.length = 0;
     if (this.ids.size > 0) this.ids.clear();
   }
 
@@ -37,43 +41,48 @@ export class Changes {
     return this.head.indexed && this.head.count - maxItems > TRIMMED_AT_ONCE;
   }
 
-  /** The item becomes the newest, in place of one with the same id. */
-  publish(value: Buffer, published: number, maxItems: number): void {
+  /**
+   * The item becomes the newest, in place of one with the same id, and the oldest over the limit go. False when the node must
+   * become indexed first: then write, {@link index}, begin again and publish again.
+   */
+  publish(value: Buffer, published: number, maxItems: number): boolean {
     const { head } = this;
-    const end = ID + value.readUInt16BE(16);
+    const end = idEnd(value);
     head.time = published > head.time ? published : head.time;
     setTime(value, head.time);
-    this.dropId(value, end);
+    this.drop(value, ID, end);
     while (head.count >= maxItems && head.count > 0) this.dropOldest();
-    if (maxItems <= 0) return;
-    if (!head.indexed && !head.append(value, ID, end)) head.moveEntries((id, seq) => this.setId(id, seq));
-    else if (!head.indexed) {
-      this.added.push(value);
-      return;
-    }
-    this.setId(value.subarray(ID, end), head.next++);
-    head.count++;
-    this.added.push(value);
+    if (maxItems <= 0) return true;
+    if (head.indexed) {
+      this.setId(value.subarray(ID, end), head.next);
+      this.added.set(head.next++, value);
+      head.count++;
+    } else if (head.fits(end - ID)) {
+      const number = this.removed.pop() ?? head.next++;
+      head.append(number, value, ID, end);
+      this.added.set(number, value);
+    } else return false;
+    return true;
   }
 
   /** Removes the item; false when there is none. */
   retract(id: Buffer): boolean {
-    return this.dropId(id, id.length, 0);
+    return this.drop(id, 0, id.length);
   }
 
-  private dropId(source: Buffer, end: number, start = ID): boolean {
+  private drop(source: Buffer, from: number, to: number): boolean {
     const { head } = this;
     if (!head.indexed) {
-      const entry = head.find(source, start, end);
+      const entry = head.find(source, from, to);
       if (entry < 0) return false;
-      this.drop(head.remove(entry));
+      this.vacate(head.remove(entry));
       return true;
     }
-    const id = source.subarray(start, end);
-    const seq = this.seqOf(id);
-    if (seq === NONE) return false;
-    this.ids.set(id.toString('latin1'), NONE);
-    this.drop(seq);
+    const id = source.subarray(from, to);
+    const number = this.numberOf(id);
+    if (number === NONE) return false;
+    this.setId(id, NONE);
+    this.vacate(number);
     head.count--;
     return true;
   }
@@ -82,62 +91,49 @@ export class Changes {
   dropOldest(): void {
     const { head } = this;
     if (!head.indexed) {
-      this.drop(head.shift());
+      this.vacate(head.shift());
       return;
     }
-    const seq = this.oldest();
-    head.floor = seq + 1;
+    const { number, value } = this.oldest();
+    this.setId(idOf(value), NONE);
+    this.vacate(number);
+    head.floor = number + 1;
     head.count--;
   }
 
-  /** Finds the oldest item of an indexed node and removes it; returns its sequence number. */
-  private oldest(): number {
-    const { head } = this;
-    const { items } = this.environment.tables;
-    if (head.floor < this.first) {
-      // Mostly the floor itself.
-      const value = items.getBinaryFast(itemKey(head.items, head.floor, this.key));
-      if (value !== undefined && !this.removed.includes(head.floor)) {
-        this.forget(value);
-        this.drop(head.floor);
-        return head.floor;
-      }
-      const range = { start: itemKey(head.items, head.floor), end: itemKey(head.items, this.first) };
-      for (const { key, value } of items.getRange(range)) {
-        const seq = key.readUIntBE(NUMBER, NUMBER);
-        if (this.removed.includes(seq)) continue;
-        this.forget(value);
-        this.drop(seq);
-        return seq;
+  /** The oldest item of an indexed node. */
+  private oldest(): { number: number; value: Buffer } {
+    const { items, floor } = this.head;
+    const table = this.environment.tables.items;
+    if (floor < this.first) {
+      // Mostly it stands right at the floor.
+      const value = table.getBinaryFast(itemKey(items, floor, this.key));
+      if (value !== undefined && !this.removed.includes(floor)) return { number: floor, value };
+      for (const found of table.getRange({ start: itemKey(items, floor), end: itemKey(items, this.first) })) {
+        const number = numberOf(found.key);
+        if (!this.removed.includes(number)) return { number, value: found.value };
       }
     }
-    let seq = Math.max(head.floor, this.first);
-    while (this.added[seq - this.first] === undefined) seq++;
-    this.forget(this.added[seq - this.first] as Buffer);
-    this.drop(seq);
-    return seq;
+    for (const [number, value] of this.added) return { number, value };
+    throw new StoreError('corrupt', 'The head of a node counts more items than there are.');
   }
 
-  private forget(value: Buffer): void {
-    this.ids.set(idOf(value).toString('latin1'), NONE);
+  /** The item's number is free. */
+  private vacate(number: number): void {
+    if (!this.added.delete(number) || !this.head.indexed) this.removed.push(number);
   }
 
-  private drop(seq: number): void {
-    if (seq >= this.first) this.added[seq - this.first] = undefined;
-    else this.removed.push(seq);
+  private setId(id: Buffer, number: number): void {
+    this.ids.set(id.toString('latin1'), number);
   }
 
-  private setId(id: Buffer, seq: number): void {
-    this.ids.set(id.toString('latin1'), seq);
-  }
-
-  private seqOf(id: Buffer): number {
+  private numberOf(id: Buffer): number {
     const changed = this.ids.get(id.toString('latin1'));
     if (changed !== undefined) return changed;
     const { head } = this;
     const value = this.environment.tables.ids.getBinaryFast(idKey(head.items, id));
-    const seq = value === undefined ? NONE : value.readUIntBE(0, NUMBER);
-    return seq >= head.floor ? seq : NONE;
+    const number = value === undefined ? NONE : value.readUIntBE(0, NUMBER);
+    return number >= head.floor ? number : NONE;
   }
 
   /** Issues all writes, under the head's next version. Values must stay where they are until the commit. */
@@ -147,16 +143,26 @@ export class Changes {
     const { added, removed } = this;
     const stored = head.store();
     void heads.put(name, arena.copy(stored, stored.length), head.version);
-    for (let i = 0; i < added.length; i++) {
-      const value = added[i];
-      if (value !== undefined) void items.put(itemKey(head.items, this.first + i, key), value);
-    }
-    for (const seq of removed) void items.remove(itemKey(head.items, seq, key));
-    for (const [text, seq] of this.ids) {
+    for (const [number, value] of added) void items.put(itemKey(head.items, number, key), value);
+    for (const number of removed) void items.remove(itemKey(head.items, number, key));
+    for (const [text, number] of this.ids) {
       const id = idKey(head.items, Buffer.from(text, 'latin1'));
-      if (seq === NONE) void ids.remove(id);
-      else void ids.put(id, arena.copy(number(seq), NUMBER));
+      if (number === NONE) void ids.remove(id);
+      else void ids.put(id, arena.copy(numberKey(number), NUMBER));
     }
+  }
+
+  /** The node becomes indexed; inside a write transaction, with nothing else planned. */
+  index(): void {
+    const { head } = this;
+    const { items, ids } = this.environment.tables;
+    head.index((id, from, to) => {
+      const value = items.getBinary(itemKey(head.items, from));
+      if (value === undefined) throw new StoreError('corrupt', 'An item that is listed is not there.');
+      void items.remove(itemKey(head.items, from));
+      void items.put(itemKey(head.items, to), value);
+      void ids.put(idKey(head.items, id), numberKey(to));
+    });
   }
 
   /**
@@ -175,11 +181,11 @@ export class Changes {
         offset: maxItems - 1,
         limit: 1,
       });
-      for (const key of newest) this.raiseFloor(key.readUIntBE(NUMBER, NUMBER), maxItems);
+      for (const key of newest) this.raiseFloor(numberOf(key), maxItems);
     }
   }
 
-  /** All items below `floor` are gone, which leaves `count`; inside a write transaction. */
+  /** All items below `floor` are gone, which leaves `count`; indexed, inside a write transaction. */
   raiseFloor(floor: number, count: number): void {
     const { head } = this;
     head.floor = floor;

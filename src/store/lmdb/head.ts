@@ -2,15 +2,19 @@
  * The head of a node's items: one small record that says all that a publish must know. It is written with every change
  * of the items, under a version that is compared and set, so that two processes never work on the same state.
  *
+ * While the items are few, the head lists them in order, each with the number in its key; a new item takes the number of
+ * one that goes, and so is written over it. When the list outgrows the head, the node becomes indexed, until a purge: then
+ * numbers rise with every item, so that keys are in order, and a table of ids leads to the numbers.
+ *
  *     0  f64  version, as it also stands in LMDB's version field
  *     8  u48  the node's incarnation: another one after deletion and creation under the same name
  *    14  u48  the items' incarnation: another one after a purge, too
- *    20  u48  next sequence number
- *    26  u48  floor: items below are gone, whether they were wiped already or not
+ *    20  u48  next number for an item
+ *    26  u48  floor, when indexed: items below are gone, whether they were wiped already or not
  *    32  u48  how many items there are
  *    38  f64  time of the newest item, see item.ts
- *    46  u8   1 when the ids are in a table of their own
- *    47       else: the items in order, each u48 sequence number, u16 length of the id, id
+ *    46  u8   1 when indexed
+ *    47       else: the items in order, each u48 number, u16 length of the id, id
  */
 const INCARNATION = 8;
 const ITEMS = 14;
@@ -24,7 +28,7 @@ const ENTRIES = 47;
 const U48 = 6;
 const ENTRY_ID = U48 + 2;
 
-/** The head of a node fits LMDB's page beside others; nodes with more items have their ids in a table. */
+/** So that heads lie in LMDB's pages beside each other, and changing one stays cheap. */
 const HEAD_BYTES = 1400;
 const VERSIONS = 2 ** 50;
 
@@ -91,7 +95,7 @@ export class Head {
     return bytes.subarray(0, this.length);
   }
 
-  /** Every sequence number from the floor on has its item. */
+  /** Every number from the floor on has its item, when indexed. */
   get dense(): boolean {
     return this.next - this.floor === this.count;
   }
@@ -114,47 +118,56 @@ export class Head {
     return -1;
   }
 
-  seqAt(entry: number): number {
+  numberAt(entry: number): number {
     return this.bytes.readUIntBE(entry, U48);
   }
 
-  /** Takes the entry out; returns its sequence number. */
+  /** The numbers of all entries, in order. */
+  numbers(): number[] {
+    const numbers: number[] = [];
+    for (let at = ENTRIES; at < this.length; at += ENTRY_ID + this.bytes.readUInt16BE(at + U48))
+      numbers.push(this.numberAt(at));
+    return numbers;
+  }
+
+  /** Takes the entry out; returns its number. */
   remove(entry: number): number {
     const { bytes } = this;
-    const seq = bytes.readUIntBE(entry, U48);
+    const number = this.numberAt(entry);
     const end = entry + ENTRY_ID + bytes.readUInt16BE(entry + U48);
     bytes.copyWithin(entry, end, this.length);
     this.length -= end - entry;
     this.count--;
-    this.floor = this.length > ENTRIES ? this.seqAt(ENTRIES) : this.next;
-    return seq;
+    return number;
   }
 
-  /** Takes the oldest entry out; returns its sequence number. */
+  /** Takes the oldest entry out; returns its number. */
   shift(): number {
     return this.remove(ENTRIES);
   }
 
-  /** Adds an entry for the next sequence number; false when there is no room. */
-  append(source: Uint8Array, from: number, to: number): boolean {
-    const { bytes, length } = this;
-    const end = length + ENTRY_ID + to - from;
-    if (end > HEAD_BYTES) return false;
-    bytes.writeUIntBE(this.next, length, U48);
-    bytes.writeUInt16BE(to - from, length + U48);
-    for (let i = from, at = length + ENTRY_ID; i < to; i++, at++) bytes[at] = source[i] as number;
-    this.length = end;
-    this.next++;
-    this.count++;
-    return true;
+  /** An entry for an id of that many bytes can be appended. */
+  fits(idLength: number): boolean {
+    return this.length + ENTRY_ID + idLength <= HEAD_BYTES;
   }
 
-  /** Hands every entry over, in order, and leaves the ids to the table. */
-  moveEntries(each: (id: Buffer, seq: number) => void): void {
+  /** Adds an entry, which {@link fits}, for the id at `from` to `to` of `source`. */
+  append(number: number, source: Uint8Array, from: number, to: number): void {
+    const { bytes, length } = this;
+    bytes.writeUIntBE(number, length, U48);
+    bytes.writeUInt16BE(to - from, length + U48);
+    for (let i = from, at = length + ENTRY_ID; i < to; i++, at++) bytes[at] = source[i] as number;
+    this.length = length + ENTRY_ID + to - from;
+    this.count++;
+  }
+
+  /** The node becomes indexed: hands every entry over, in order, with its old and its new number. */
+  index(each: (id: Buffer, from: number, to: number) => void): void {
     const { bytes } = this;
+    this.floor = this.next;
     for (let at = ENTRIES; at < this.length;) {
       const end = at + ENTRY_ID + bytes.readUInt16BE(at + U48);
-      each(bytes.subarray(at + ENTRY_ID, end), this.seqAt(at));
+      each(bytes.subarray(at + ENTRY_ID, end), this.numberAt(at), this.next++);
       at = end;
     }
     this.length = ENTRIES;

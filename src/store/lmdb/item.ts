@@ -1,7 +1,7 @@
 import type { ItemRecord } from '../store.js';
 
 /**
- * How an item lies in LMDB, after its key `[incarnation, seq]`:
+ * How an item lies in LMDB, after its key `[incarnation, number]`:
  *
  *     0  f64  time that expiry goes by: when it was published, but never before the item that precedes it
  *     8  f64  when it was published
@@ -54,7 +54,12 @@ export function setTime(value: Buffer, time: number): void {
   value.writeDoubleBE(time, 0);
 }
 
+/** Where the id ends; it begins at {@link ID}. */
+export function idEnd(value: Uint8Array): number {
+  return ID + (((value[ID_LENGTH] as number) << 8) | (value[ID_LENGTH + 1] as number));
+}
+
 /** The id's bytes, as a view. */
-export function idOf(value: Buffer): Buffer {
-  return value.subarray(ID, ID + value.readUInt16BE(ID_LENGTH));
+export function idOf(value: Uint8Array): Buffer {
+  return Buffer.from(value.buffer, value.byteOffset + ID, idEnd(value) - ID);
 }

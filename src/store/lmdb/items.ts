@@ -43,8 +43,7 @@ class PublishStep implements Step {
     const { version } = head;
     changes.begin();
     for (const { value, published, maxItems } of this.publishes) {
-      if (changes.mustCut(maxItems)) return undefined;
-      changes.publish(value, published, maxItems);
+      if (changes.mustCut(maxItems) || !changes.publish(value, published, maxItems)) return undefined;
     }
     return store.environment.tables.heads.ifVersion(name, version, () => changes.write(name, arena));
   }
@@ -58,14 +57,22 @@ class PublishStep implements Step {
     changes.begin();
     for (const { value, published, maxItems } of this.publishes) {
       if (changes.mustCut(maxItems)) {
-        changes.write(name, arena);
-        changes.cut(Math.max(maxItems, 0));
-        changes.begin();
+        this.between(arena, () => changes.cut(Math.max(maxItems, 0)));
         store.collector.start();
       }
+      if (changes.publish(value, published, maxItems)) continue;
+      this.between(arena, () => changes.index());
       changes.publish(value, published, maxItems);
     }
     changes.write(name, arena);
+  }
+
+  /** Writes what is planned, and does what needs nothing planned. */
+  private between(arena: Arena, work: () => void): void {
+    const { changes } = this.store;
+    changes.write(this.name, arena);
+    work();
+    changes.begin();
   }
 
   /** One publish that is too large for the disk must not take the others down. */
@@ -186,8 +193,8 @@ export class LmdbItems implements ItemStore {
     return this.read(node, [], notBefore, (window) => {
       const found: ItemRecord[] = [];
       for (const id of ids) {
-        const value = window.get(window.find(id));
-        if (value !== undefined) found.push(decodeItem(value));
+        const at = window.find(id);
+        if (at >= 0) found.push(...window.slice(at, at + 1, 1, false).map(decodeItem));
       }
       return found;
     });
@@ -209,18 +216,17 @@ export class LmdbItems implements ItemStore {
     return this.read(node, missing, notBefore, (window) => {
       let { start, end } = window;
       if (after !== undefined) {
-        const seq = window.find(after);
-        if (seq === 0) return undefined;
-        start = seq + 1;
+        start = window.find(after) + 1;
+        if (start === 0) return undefined;
       }
       if (before) {
         end = window.find(before);
-        if (end === 0) return undefined;
+        if (end < 0) return undefined;
       }
       const backwards = before !== undefined;
       const values = window.slice(start, end, limit, backwards);
       if (backwards) values.reverse();
-      const index = values.length === 0 ? 0 : window.rank(window.firstSeq);
+      const index = values.length === 0 ? 0 : window.rank(window.first);
       return { items: values.map(decodeItem), count: window.count, index };
     });
   }

@@ -48,10 +48,15 @@ export function number(value: number): Buffer {
 }
 
 /** Key of an item; `into` is used again and again, as every reader and writer copies keys. */
-export function itemKey(incarnation: number, seq: number, into = Buffer.allocUnsafe(2 * NUMBER)): Buffer {
+export function itemKey(incarnation: number, item: number, into = Buffer.allocUnsafe(2 * NUMBER)): Buffer {
   into.writeUIntBE(incarnation, 0, NUMBER);
-  into.writeUIntBE(seq, NUMBER, NUMBER);
+  into.writeUIntBE(item, NUMBER, NUMBER);
   return into;
+}
+
+/** The item's number in its key. */
+export function numberOf(key: Uint8Array): number {
+  return Buffer.prototype.readUIntBE.call(key, NUMBER, NUMBER);
 }
 
 /** Key of an item's id in the index of a node with many items. */
