@@ -112,6 +112,7 @@ describe('a sensor publishes and a dashboard sees it', () => {
     // Both ways: one notification, at the nearer address.
     await other.subscribe('t', 'ops@localhost/other');
     await other.subscribe('t');
+    await world.quiet();
     other.take();
     await sensor.publish('t', 'b');
     expect(other.take().map((stanza) => stanza.attr('to'))).toEqual(['ops@localhost/other']);
