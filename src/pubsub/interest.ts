@@ -11,10 +11,13 @@ export type Endpoint = Pick<Session, 'jid' | 'deliver' | 'sendBytes' | 'availabl
 /** The subscribed JID's form: bare, or that of one resource. */
 export type Form = 'bare' | 'full';
 
+/** Of the many sessions that have no subscriptions; nothing is ever put into it. */
+const NOWHERE = new Map<string, Recipient>();
+
 /** What the engine keeps for a session, in the session's own slot. */
 export class Reader {
-  /** The nodes whose notifications come to the session, by name. */
-  readonly recipients = new Map<string, Recipient>();
+  /** The nodes whose notifications come to the session, by name. Written by {@link Interest} alone. */
+  recipients: Map<string, Recipient> = NOWHERE;
   /** What is for the bare JID comes here: available, of no negative priority (RFC 6121 §8.5.2.1.1), and subscriptions known. */
   reachable = false;
   /** Its subscriptions were read. */
@@ -27,22 +30,25 @@ export class Reader {
   /** The last departure of the session's own publishes, and how many there are. */
   tail: Departure | undefined;
   departing = 0;
-  /** Opening of results to this session, up to the value of `id`. */
-  readonly result: string;
-  private readonly heads: (Buffer | undefined)[] = [];
+  private opening: string | undefined;
+  private heads: (Buffer | undefined)[] | undefined;
 
   constructor(
     readonly session: Endpoint,
     private readonly host: string,
-  ) {
-    this.result = resultHead(host, session.jid.full);
+  ) {}
+
+  /** Opening of results to this session, up to the value of `id`. */
+  get result(): string {
+    return (this.opening ??= resultHead(this.host, this.session.jid.full));
   }
 
   /** The opening of notifications to this session, made once for each form and type. */
   head(form: Form, type: number): Buffer {
     const at = form === 'bare' ? type : MESSAGE_TYPES.length + type;
     const { jid } = this.session;
-    return (this.heads[at] ??= messageHead(this.host, form === 'bare' ? jid.bare : jid.full, MESSAGE_TYPES[type]!));
+    const heads = (this.heads ??= []);
+    return (heads[at] ??= messageHead(this.host, form === 'bare' ? jid.bare : jid.full, MESSAGE_TYPES[type]!));
   }
 }
 
@@ -94,6 +100,7 @@ export class Interest {
       if (reader.closed || (form === 'bare' && !reader.reachable)) return;
       if (recipient === undefined) {
         recipient = new Recipient(reader, this.nodes.ensure(name));
+        if (reader.recipients === NOWHERE) reader.recipients = new Map();
         reader.recipients.set(name, recipient);
         this.add(recipient);
       }
@@ -119,7 +126,7 @@ export class Interest {
     reader.closed = true;
     reader.reachable = false;
     for (const recipient of reader.recipients.values()) this.remove(recipient);
-    reader.recipients.clear();
+    reader.recipients = NOWHERE;
   }
 
   /** Notifications of the node go out with another message type from now on. */
