@@ -1,3 +1,4 @@
+import { count, counters } from '../metrics/counters.js';
 import type { Next } from '../stream/connection.js';
 import { Shared } from '../stream/outbox.js';
 import type { Element } from '../xml/element.js';
@@ -86,9 +87,12 @@ function directed(session: Session, type: number, to: string): Next {
     (session.directed ??= new Set()).add(jid.full);
   } else if (type === TYPE.unavailable) {
     session.directed?.delete(jid.full);
+  } else if (type === TYPE.unknown) {
+    bounce(session, 'presence', type, to, refuse('bad-request'));
+    return undefined;
   } else if (type !== TYPE.error) {
-    // Subscriptions need a roster; without one every contact is unknown (RFC 6121 §3.1.3, §8.5.1).
-    bounce(session, 'presence', type, to, refuse('service-unavailable'));
+    // Subscriptions need a roster; without one every contact is unknown, which is not told (RFC 6121 §8.5.1).
+    count(counters.drops, 'ignored');
     return undefined;
   }
   context.router.presence(jid, new Shared(stamped(session)));

@@ -15,7 +15,7 @@ import type { Session } from './session.js';
 interface Envelope {
   /** Full JID of the target session. */
   to: string;
-  kind: 'message' | 'iq' | 'request' | 'presence' | 'probe';
+  kind: 'message' | 'iq' | 'request' | 'presence' | 'broadcast' | 'probe';
   /** Of the sender, to answer when the target has gone meanwhile. */
   from?: string;
   id?: string;
@@ -136,9 +136,9 @@ export class Router {
     }
     for (const session of this.context.registry.bare(to.bare))
       if (session.available) session.deliver(undefined, shared);
+    // Whether they are available their own workers know best: the directory hears of it a little later.
     for (const entry of this.context.directory.remote(to.bare)) {
-      if (entry.available)
-        this.send(entry.worker, { to: `${to.bare}/${entry.resource}`, kind: 'presence' }, shared.bytes);
+      this.send(entry.worker, { to: `${to.bare}/${entry.resource}`, kind: 'broadcast' }, shared.bytes);
     }
   }
 
@@ -156,7 +156,6 @@ export class Router {
         session.deliver(undefined, addressed(other.presence, session.jid.bare));
     }
     for (const entry of this.context.directory.remote(session.jid.bare)) {
-      if (!entry.available) continue;
       this.send(
         entry.worker,
         { to: `${entry.bare}/${entry.resource}`, kind: 'probe', from: session.jid.full },
@@ -225,6 +224,7 @@ export class Router {
       }
       return;
     }
+    if (envelope.kind === 'broadcast' && session?.available !== true) return;
     // The bus lends the bytes for the call only.
     const shared = new Shared(Buffer.from(body.subarray(2 + length)));
     const from = envelope.from === undefined ? undefined : this.context.jids.get(envelope.from);
@@ -239,17 +239,16 @@ export class Router {
       return;
     }
     if (envelope.kind !== 'message') return;
-    // It left while the stanza was on its way: to the account's others, or back.
-    const to = this.context.jids.get(envelope.to);
-    if (to === undefined || envelope.type === TYPE.error || envelope.type === TYPE.headline) {
+    if (envelope.type === TYPE.error || envelope.type === TYPE.headline) {
       count(counters.drops, 'session_ended');
       return;
     }
-    const refused = this.message(to.bareJid(), envelope.type ?? TYPE.normal, shared, envelope.from ?? this.domain);
-    if (refused !== undefined) {
-      const id = this.context.tree.parse(shared.bytes, { '': 'jabber:client' }).attr('id');
-      this.bounceTo(from, 'message', id, envelope.to, refused);
-    }
+    // It left while the message was on its way: as if the message came now, for whom its sender meant it.
+    const stanza = this.context.tree.parse(shared.bytes, { '': 'jabber:client' });
+    const to = this.context.jids.get(stanza.attr('to') ?? envelope.to);
+    if (to === undefined) return;
+    const refused = this.message(to, envelope.type ?? TYPE.normal, shared, envelope.from ?? this.domain);
+    if (refused !== undefined) this.bounceTo(from, 'message', stanza.attr('id'), to.full, refused);
   }
 }
 
