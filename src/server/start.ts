@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { mkdirSync, readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
-import { banner, readyLine, status, type Started } from '../cli/banner.js';
+import { adminNotice, banner, readyLine, status, type Started } from '../cli/banner.js';
 import { ControlServer } from '../cli/control.js';
 import type { Operations } from '../cli/admin.js';
 import { Supervisor, type WorkerInfo } from '../cluster/supervisor.js';
@@ -101,13 +101,9 @@ export async function startServer(config: Config, options: { json: boolean }): P
     await stop.now();
     throw error;
   }
-  if (options.json) process.stdout.write(`${readyLine(started)}\n`);
-  else process.stdout.write(`${banner(started)}\n`);
-  if (options.json && started.admin !== undefined) {
-    process.stderr.write(
-      `administrator ${started.admin.jid} has the password ${started.admin.password} (shown this once)\n`,
-    );
-  }
+  // Before the line that harnesses wait for, so that it is there when they look.
+  if (options.json && started.admin !== undefined) process.stderr.write(`${adminNotice(started.admin)}\n`);
+  process.stdout.write(`${options.json ? readyLine(started) : banner(started)}\n`);
 
   process.on('SIGHUP', () => {
     supervisor.reload().then(

@@ -106,12 +106,15 @@ function reply(session: Session, request: IqRequest, to: string | undefined, ans
   if (session.ended) return;
   const from = to === undefined ? '' : ` from='${escapeAttr(to)}'`;
   const address = `id='${escapeAttr(request.id)}'${from} to='${escapeAttr(session.jid.full)}'`;
-  if (answered instanceof StanzaError) count(counters.stanzaErrors, answered.condition);
-  const body: Element | undefined = answered instanceof StanzaError ? answered.toElement() : answered;
-  const type = answered instanceof StanzaError ? 'error' : 'result';
+  const refused = answered instanceof StanzaError;
+  if (refused) count(counters.stanzaErrors, answered.condition);
+  const body: Element | undefined = refused ? answered.toElement() : answered;
+  // What was refused in part comes back with the error (RFC 6120 §8.3.1).
+  const before = refused && answered.payload !== undefined ? answered.payload.serialize('jabber:client') : '';
+  const type = refused ? 'error' : 'result';
   session.sendBytes(
     body === undefined
       ? `<iq type='${type}' ${address}/>`
-      : `<iq type='${type}' ${address}>${body.serialize('jabber:client')}</iq>`,
+      : `<iq type='${type}' ${address}>${before}${body.serialize('jabber:client')}</iq>`,
   );
 }

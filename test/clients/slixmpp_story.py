@@ -19,7 +19,7 @@ class Client(slixmpp.ClientXMPP):
         self.register_plugin("xep_0060")
         self.ready = asyncio.get_event_loop().create_future()
         self.add_event_handler("session_start", lambda _: self.ready.set_result(True))
-        self.add_event_handler("failed_auth", lambda _: sys.exit("login failed"))
+        self.add_event_handler("failed_all_auth", lambda _: sys.exit("login failed"))
         self.connect(("127.0.0.1", int(os.environ["PORT"])))
 
 

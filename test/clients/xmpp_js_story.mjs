@@ -20,8 +20,10 @@ async function publish(sensor, dashboard) {
   const all = new Promise((resolve) => {
     let seen = 0;
     dashboard.on('stanza', (stanza) => {
-      const reading = stanza.getChild('event')?.getChild('items')?.getChild('item')?.getChild('reading');
-      if (!reading) return;
+      const items = stanza.getChild('event')?.getChild('items');
+      const reading = items?.getChild('item')?.getChild('reading');
+      // Nodes of earlier stories send their last item when the dashboard comes online.
+      if (!reading || items.attrs.node !== node) return;
       console.log(reading.attrs.value);
       if (++seen === values.length) resolve();
     });
@@ -51,7 +53,8 @@ async function resume(sensor, dashboard) {
   const to = dashboard.jid.toString();
   const send = (n) => sensor.send(xml('message', { to, type: 'chat' }, xml('body', {}, String(n))));
   for (let n = 0; n < 20; n++) await send(n);
-  dashboard.socket.destroy();
+  // The library wraps the socket; the cable is pulled below it.
+  (dashboard.socket.socket ?? dashboard.socket).destroy();
   for (let n = 20; n < 40; n++) await send(n);
   await Promise.all([all, resumed]);
   console.log('resumed');
