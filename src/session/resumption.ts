@@ -73,17 +73,26 @@ export class Resumption {
   }
 
   /** The session is of this worker. */
-  private local(connection: Connection, user: string, previd: string, h: number): ResumeFailure | undefined {
-    const session = this.find(user, previd);
+  private async local(
+    connection: Connection,
+    user: string,
+    previd: string,
+    h: number,
+  ): Promise<ResumeFailure | undefined> {
+    const session = await this.find(user, previd);
     if (session === undefined) return { condition: 'item-not-found' };
+    if (connection.isOver) return undefined;
     if (!session.outbox.acknowledge(h)) return { condition: 'item-not-found', h: session.sm!.handled };
     this.carryOn(session, connection);
     return undefined;
   }
 
-  private find(user: string, previd: string): Session | undefined {
+  /** The user's session, once what came by its last connection has been handled. */
+  private async find(user: string, previd: string): Promise<Session | undefined> {
     const session = this.context.registry.byResumption(previd);
-    return session !== undefined && session.jid.local === user && !session.ended ? session : undefined;
+    if (session === undefined || session.jid.local !== user) return undefined;
+    await session.idle();
+    return session.ended ? undefined : session;
   }
 
   private carryOn(session: Session, connection: Connection): void {
@@ -97,11 +106,18 @@ export class Resumption {
   }
 
   /** Another worker has the socket of a client that wants its session back. */
-  private claimed(from: number, claim: Claim): Buffer {
-    const session = this.find(claim.user, claim.previd);
-    if (session === undefined || this.streams.draining) return answer({ condition: 'item-not-found' });
-    if (!session.outbox.acknowledge(claim.h)) return answer({ condition: 'item-not-found', h: session.sm!.handled });
+  private async claimed(from: number, claim: Claim): Promise<Buffer> {
+    // It is there before anything is waited for, to be told when the socket goes meanwhile.
     const inlet = this.relays.inlet(from, claim.relay, claim);
+    const session = await this.find(claim.user, claim.previd);
+    if (session === undefined || this.streams.draining || inlet.over) {
+      inlet.cancel();
+      return answer({ condition: 'item-not-found' });
+    }
+    if (!session.outbox.acknowledge(claim.h)) {
+      inlet.cancel();
+      return answer({ condition: 'item-not-found', h: session.sm!.handled });
+    }
     const connection = this.connect(inlet);
     inlet.receiver = connection;
     connection.adopted(claim.lang);

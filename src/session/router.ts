@@ -22,6 +22,8 @@ interface Envelope {
   type?: number;
 }
 
+/** What marks a message as a notification, whatever its type (XEP-0060 §7.1.2). */
+const NS_EVENT = 'http://jabber.org/protocol/pubsub#event';
 const TYPE_OF: Record<string, number> = { ...TYPE };
 
 /** Who gets a stanza: RFC 6121 §8.5 for the accounts of this domain, over all workers. */
@@ -176,7 +178,8 @@ export class Router {
       const stanza = tree.parse(bytes, { '': 'jabber:client' });
       const from = jids.get(stanza.attr('from') ?? this.domain);
       const type = TYPE_OF[stanza.attr('type') ?? 'normal'] ?? TYPE.normal;
-      if (stanza.name === 'message' && type !== TYPE.headline && type !== TYPE.error) {
+      const outOfDate = type === TYPE.headline || type === TYPE.error || stanza.child('event', NS_EVENT) !== undefined;
+      if (stanza.name === 'message' && !outOfDate) {
         const to = session.jid.bareJid();
         const refused = this.message(to, type, new Shared(bytes), from?.full ?? this.domain);
         if (refused === undefined) continue;

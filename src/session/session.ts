@@ -32,6 +32,8 @@ export class Session implements Bound {
   readonly stamp: Buffer;
   readonly stampLang: Buffer | undefined;
   ended = false;
+  /** The stanza that is being handled, or was the last to take time. */
+  private handling: Promise<unknown> | undefined;
   private timer: NodeJS.Timeout | undefined;
   readonly since = Date.now();
 
@@ -98,7 +100,18 @@ export class Session implements Bound {
   // --- from the connection -------------------------------------------------------------------------------------------
 
   handle(): Next {
-    return inbound(this);
+    const next = inbound(this);
+    if (next instanceof Promise) this.handling = next;
+    return next;
+  }
+
+  /** Resolves when all that was received has been handled: what comes by another connection is behind it (RFC 6120 §10.1). */
+  async idle(): Promise<void> {
+    for (let handled; this.handling !== handled;) {
+      handled = this.handling;
+      // Its connection says what became of it.
+      await handled?.catch(() => undefined);
+    }
   }
 
   /** The element in the scanner's envelope as a tree. */

@@ -79,9 +79,9 @@ export class RelayOutlet implements Receiver {
     else this.connection.relayTo(this);
   }
 
-  /** The other worker has refused. */
+  /** The other worker has refused, or did not answer in time: should it agree later, it has to hear that nobody is here. */
   cancel(): void {
-    this.forget();
+    this.closed();
   }
 
   receive(bytes: Uint8Array, last: boolean): void {
@@ -186,10 +186,20 @@ export class RelayInlet implements Transport {
     this.say(OP.destroy);
   }
 
-  lost(): void {
-    if (this.gone) return;
+  /** The socket is gone. */
+  get over(): boolean {
+    return this.gone;
+  }
+
+  /** There is no session for it. */
+  cancel(): void {
     this.gone = true;
     this.forget();
+  }
+
+  lost(): void {
+    if (this.gone) return;
+    this.cancel();
     this.receiver?.closed();
   }
 

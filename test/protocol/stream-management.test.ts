@@ -77,7 +77,7 @@ describe('enabling (XEP-0198 §3)', () => {
     device.send("<iq type='get' id='1'><ping xmlns='urn:xmpp:ping'/></iq>");
     device.client.send(ENABLE);
     expect(conditionOf(await device.client.expect(FAILED))).toEqual(['unexpected-request']);
-    expect(await device.request()).toBe(1);
+    expect(await device.serverCount()).toBe(1);
     await device.client.close();
   });
 
@@ -106,7 +106,7 @@ describe('enabling (XEP-0198 §3)', () => {
 describe("the server's count of what it received (XEP-0198 §4)", () => {
   test('begins at zero', async () => {
     const device = await login();
-    expect(await device.request()).toBe(0);
+    expect(await device.serverCount()).toBe(0);
     await device.client.close();
   });
 
@@ -139,7 +139,7 @@ describe("the server's count of what it received (XEP-0198 §4)", () => {
       `<iq type='set' id='${id}' to='pubsub.localhost'><pubsub xmlns='${NS.pubsub}'><create node='count-${id}'/></pubsub></iq>`;
     device.send(create('a'));
     device.send(create('b'));
-    expect(await device.request()).toBe(2);
+    expect(await device.serverCount()).toBe(2);
     expect(device.handled.map((stanza) => stanza.attr('id'))).toEqual(['a', 'b']);
     await device.client.close();
   });
@@ -157,7 +157,7 @@ describe("the server's count of what it received (XEP-0198 §4)", () => {
   test('over WebSocket each answer is one message of its own namespace', async () => {
     const device = await Device.login(server, { user: 'device', via: 'websocket' });
     device.send(`<presence xmlns='${NS.client}'/>`);
-    expect(await device.request()).toBe(1);
+    expect(await device.serverCount()).toBe(1);
     await device.client.close();
   });
 });

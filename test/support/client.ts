@@ -361,7 +361,8 @@ export class RawClient {
 
   /** The cable is pulled: no more is sent, not even an end. */
   cut(): void {
-    this.socket.resetAndDestroy?.();
+    // Node cannot reset below TLS.
+    if (this.tls === undefined) this.socket.resetAndDestroy();
     this.socket.destroy();
   }
 

@@ -3,7 +3,7 @@ import { NS, PASSWORD, RawClient, type Address, type LoginOptions, type XmlEleme
 const PATIENCE_MS = 15_000;
 const STANZAS = new Set(['iq', 'message', 'presence']);
 
-/** How a device answers the server's `<r/>`: with what it handled, not at all, or now and then with less than it handled. */
+/** How a device answers the server's `<r/>`: with what it handled, not at all, or with that share of what it has not told yet. */
 export type Acknowledging = 'always' | 'never' | (() => number);
 
 export interface DeviceOptions extends LoginOptions {
@@ -31,6 +31,9 @@ export class Device {
   private kept: string[] = [];
   /** Stanzas of ours that the server acknowledged. */
   private acknowledged = 0;
+  /** The count that the server was told last. */
+  private told = 0;
+  private requests = 0;
   private cutAt = Infinity;
   private onCut: (() => void) | undefined;
   private readonly waiting = new Set<() => void>();
@@ -83,15 +86,33 @@ export class Device {
     return this.kept.length;
   }
 
+  /** A round trip: all that the server handled and sent before is here when it resolves. */
+  async ping(): Promise<void> {
+    const id = `ping${this.requests++}`;
+    this.send(`<iq type='get' id='${id}' to='${this.address.domain}'><ping xmlns='urn:xmpp:ping'/></iq>`);
+    await this.until(() => this.handled.some((stanza) => stanza.attr('id') === id), id);
+  }
+
   /** Acknowledges all, or so many, of what was handled. */
   acknowledge(h = this.handled.length): void {
+    this.told = h;
     this.client.send(`<a xmlns='${NS.sm}' h='${h}'/>`);
   }
 
-  /** Asks the server for its `h`. */
-  async request(): Promise<number> {
-    this.client.send(`<r xmlns='${NS.sm}'/>`);
+  /** Asks the server for its `h`, unless the device is cut. */
+  request(): void {
+    if (this.listening) this.client.send(`<r xmlns='${NS.sm}'/>`);
+  }
+
+  /** The server's `h`. */
+  async serverCount(): Promise<number> {
+    this.request();
     return Number((await this.client.expect({ name: 'a', ns: NS.sm })).attr('h'));
+  }
+
+  /** It has a stream with its session on it. */
+  get attached(): boolean {
+    return this.listening;
   }
 
   /** Bodies of the messages handled, in order. */
@@ -127,11 +148,29 @@ export class Device {
     });
   }
 
+  /** Leaves in order, having acknowledged all (XEP-0198 §4), so that nothing goes back to its sender. */
+  async leave(): Promise<void> {
+    this.acknowledge();
+    await this.client.close();
+  }
+
+  /** Looks again at what {@link until} waits for, where that depends on others too. */
+  look(): void {
+    for (const look of [...this.waiting]) look();
+  }
+
   /** Pulls the cable. What has not been handled by now never will be on this connection. */
   cut(): void {
     this.listening = false;
     this.cutAt = Infinity;
     this.client.cut();
+  }
+
+  /** The connection ends without the stream's end, and without losing what was written; resolves when the server has noticed. */
+  async vanish(): Promise<void> {
+    this.listening = false;
+    this.client.socket.end();
+    await this.client.closed;
   }
 
   /** Pulls the cable in the very moment in which so many more stanzas were handled; resolves then. */
@@ -162,6 +201,7 @@ export class Device {
     this.client.watcher = undefined;
     this.client = client;
     client.jid = jid;
+    this.told = h;
     this.watch(client);
     client.send(`<resume xmlns='${NS.sm}' previd='${this.id}' h='${h}'/>`);
     return client.expect(
@@ -173,7 +213,7 @@ export class Device {
     client.watcher = (element) => {
       if (element.ns === NS.sm) this.managed(element);
       else if (this.listening && STANZAS.has(element.name)) this.handle(element);
-      for (const look of [...this.waiting]) look();
+      this.look();
     };
   }
 
@@ -187,7 +227,9 @@ export class Device {
     } else if (element.name === 'a' && this.listening) {
       this.settle(Number(element.attr('h')));
     } else if (element.name === 'r' && this.listening && this.acknowledging !== 'never') {
-      this.acknowledge(this.acknowledging === 'always' ? undefined : this.acknowledging());
+      const untold = this.handled.length - this.told;
+      const share = this.acknowledging === 'always' ? 1 : this.acknowledging();
+      this.acknowledge(this.told + Math.round(untold * share));
     }
   }
 
