@@ -143,6 +143,7 @@ async function run(pool: Membership): Promise<void> {
     authenticator,
     certificates,
     loginFeatures: streamLimits(config, false).serialize('jabber:client'),
+    offers: new Map(),
     boundFeatures: featureSet.streamFeatures(config),
     get draining() {
       return state.draining;

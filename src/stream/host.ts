@@ -45,6 +45,8 @@ export interface StreamHost {
   readonly certificates: CertificateStore | undefined;
   /** More children of `<stream:features/>` before authentication, serialised. */
   readonly loginFeatures: string;
+  /** Children of `<stream:features/>` before authentication, by the circumstances they depend on. */
+  readonly offers: Map<string, string>;
   /** Children of `<stream:features/>` after authentication, serialised. */
   readonly boundFeatures: string;
   /** No new sessions: the worker is closing. */

@@ -53,19 +53,29 @@ export class Negotiation {
 
   private featuresBeforeLogin(): string {
     const { host, transport } = this.connection;
+    const { config, authenticator, loginFeatures } = host;
     const canStartTls = !transport.secure && transport instanceof TcpTransport && host.certificates !== undefined;
     const tls = canStartTls ? `<starttls xmlns='${NS_TLS}'>${this.mustSecure ? '<required/>' : ''}</starttls>` : '';
-    if (this.mustSecure) return tls + host.loginFeatures;
+    if (this.mustSecure) return tls + loginFeatures;
     const context = this.context();
-    const mechanisms = host.authenticator.mechanisms(context).map((name) => `<mechanism>${name}</mechanism>`);
     const bindings = CHANNEL_BINDING_TYPES.filter((type) => context.bindings[type] !== undefined);
-    const channelBinding =
-      bindings.length === 0
+    // A storm of reconnecting clients is offered the same few things over and over.
+    const kind = [transport.kind, context.plainAllowed, context.certificate !== undefined, ...bindings].join();
+    const known = host.offers.get(kind);
+    if (known !== undefined) return known;
+    const mechanisms = authenticator.mechanisms(context).map((name) => `<mechanism>${name}</mechanism>`);
+    const types = bindings.map((type) => `<channel-binding type='${type}'/>`);
+    const offer = [
+      tls,
+      `<mechanisms xmlns='${NS_SASL}'>${mechanisms.join('')}</mechanisms>`,
+      types.length === 0
         ? ''
-        : `<sasl-channel-binding xmlns='urn:xmpp:sasl-cb:0'>${bindings.map((type) => `<channel-binding type='${type}'/>`).join('')}</sasl-channel-binding>`;
-    const register =
-      host.config.registration === 'open' ? "<register xmlns='http://jabber.org/features/iq-register'/>" : '';
-    return `${tls}<mechanisms xmlns='${NS_SASL}'>${mechanisms.join('')}</mechanisms>${channelBinding}${register}${host.loginFeatures}`;
+        : `<sasl-channel-binding xmlns='urn:xmpp:sasl-cb:0'>${types.join('')}</sasl-channel-binding>`,
+      config.registration === 'open' ? "<register xmlns='http://jabber.org/features/iq-register'/>" : '',
+      loginFeatures,
+    ].join('');
+    host.offers.set(kind, offer);
+    return offer;
   }
 
   /** TLS has to come first: always on TCP unless the configuration makes it optional. */
