@@ -120,6 +120,17 @@ export function itemsConform(given: Given): void {
     expect(await items.count('limits')).toBe(0);
   });
 
+  test('limits that differ from call to call apply in the order of the calls', async () => {
+    const items = await made('limits in turn');
+    await Promise.all(range(0, 300).map((id) => items.publish('limits in turn', item(id), 1000)));
+    await Promise.all([
+      items.publish('limits in turn', item('a'), 5),
+      items.publish('limits in turn', item('b'), 1000),
+      items.publish('limits in turn', item('c'), 1000),
+    ]);
+    expect(ids(await items.latest('limits in turn', 9))).toEqual(['c', 'b', 'a', 'i299', 'i298', 'i297', 'i296']);
+  });
+
   test('growing and shrinking limits in one burst end where the calls ended', async () => {
     const items = await made('sway');
     const publishes = range(0, 900).map((id, n) =>

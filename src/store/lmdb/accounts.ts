@@ -1,27 +1,22 @@
 import type { Account, AccountStore } from '../store.js';
-import type { Environment, Objects } from './environment.js';
+import type { Environment, Tables } from './environment.js';
 import { read } from './errors.js';
-import { nameKey } from './keys.js';
 import type { Writer } from './writer.js';
-
-interface StoredAccount extends Account {
-  user: string;
-}
 
 /** Accounts in LMDB. */
 export class LmdbAccounts implements AccountStore {
-  private readonly table: Objects<StoredAccount>;
+  private readonly table: Tables['accounts'];
 
   constructor(
     private readonly environment: Environment,
     private readonly writer: Writer,
   ) {
-    this.table = environment.tables.accounts as Objects<StoredAccount>;
+    this.table = environment.tables.accounts;
   }
 
   get(user: string): Promise<Account | undefined> {
     return read(this.environment, () => {
-      const stored = this.table.get(nameKey(user));
+      const stored = this.table.get(user);
       return stored && { sha1: stored.sha1, sha256: stored.sha256, created: stored.created };
     });
   }
@@ -36,27 +31,25 @@ export class LmdbAccounts implements AccountStore {
 
   /** Writes the account where one is (or is not) already. */
   private put(user: string, { sha1, sha256, created }: Account, exists: boolean): Promise<boolean> {
-    const key = nameKey(user);
     return this.writer.transact(() => {
-      if (this.table.doesExist(key) !== exists) return false;
-      void this.table.put(key, { user, sha1, sha256, created });
+      if (this.table.doesExist(user) !== exists) return false;
+      void this.table.put(user, { user, sha1, sha256, created });
       return true;
     });
   }
 
   remove(user: string): Promise<boolean> {
-    const key = nameKey(user);
     return this.writer.transact(() => {
-      if (!this.table.doesExist(key)) return false;
-      void this.table.remove(key);
+      if (!this.table.doesExist(user)) return false;
+      void this.table.remove(user);
       return true;
     });
   }
 
   list(after: string | undefined, limit: number): Promise<string[]> {
     return read(this.environment, () => {
-      const range = after === undefined ? {} : { start: nameKey(after), exclusiveStart: true };
-      return [...this.table.getRange({ ...range, limit })].map(({ value }) => value.user);
+      const range = { start: after ?? '', exclusiveStart: after !== undefined, limit };
+      return [...this.table.getRange(range)].map(({ value }) => value.user);
     });
   }
 

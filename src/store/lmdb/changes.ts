@@ -2,7 +2,7 @@ import type { Arena } from './arena.js';
 import type { Environment } from './environment.js';
 import { garbageKey, garbageLimit } from './garbage.js';
 import type { Head } from './head.js';
-import { ID, idEnd, idOf, setTime } from './item.js';
+import { ID, idEnd, idOf, publishedOf, setTime } from './item.js';
 import { LAST, NUMBER, idKey, itemKey, number as numberKey, numberOf } from './keys.js';
 import { StoreError } from '../store.js';
 
@@ -45,9 +45,10 @@ export class Changes {
    * The item becomes the newest, in place of one with the same id, and the oldest over the limit go. False when the node must
    * become indexed first: then write, {@link index}, begin again and publish again.
    */
-  publish(value: Buffer, published: number, maxItems: number): boolean {
+  publish(value: Buffer, maxItems: number): boolean {
     const { head } = this;
     const end = idEnd(value);
+    const published = publishedOf(value);
     head.time = published > head.time ? published : head.time;
     setTime(value, head.time);
     this.drop(value, ID, end);
@@ -137,7 +138,7 @@ export class Changes {
   }
 
   /** Issues all writes, under the head's next version. Values must stay where they are until the commit. */
-  write(name: Buffer, arena: Arena): void {
+  write(name: string, arena: Arena): void {
     const { head, key } = this;
     const { heads, items, ids } = this.environment.tables;
     const { added, removed } = this;

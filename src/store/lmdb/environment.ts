@@ -1,8 +1,10 @@
 import { existsSync, mkdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Database, type RootDatabase, open } from 'lmdb';
-import { StoreError } from '../store.js';
+import { StoreError, type SubscriptionRecord } from '../store.js';
 import { storeError } from './errors.js';
+import { NAMES } from './keys.js';
+import type { StoredAccount, StoredNode } from './records.js';
 
 /** Layout of the tables below; a store of another format is refused. */
 const FORMAT = 1;
@@ -24,29 +26,33 @@ const MAX_READERS = 512;
 const BYTES = { keyEncoding: 'binary', encoding: 'binary' } as const;
 const OBJECTS = { keyEncoding: 'binary', encoding: 'msgpack' } as const;
 
-export type Bytes = Database<Buffer, Buffer>;
-export type Objects<T> = Database<T, Buffer>;
+export type Bytes<K extends Buffer | string = Buffer> = Database<Buffer, K>;
+export type Objects<T, K extends Buffer | string = Buffer> = Database<T, K>;
+
+/** lmdb's declarations leave `keyEncoder` out. */
+const BY_NAME = { keyEncoder: NAMES } as object;
 
 function openTables(root: RootDatabase) {
   const bytes = (name: string): Bytes => root.openDB(name, BYTES);
   const objects = <T>(name: string): Objects<T> => root.openDB(name, OBJECTS);
+  const named = <T>(name: string): Objects<T, string> => root.openDB(name, { ...BY_NAME, encoding: 'msgpack' });
   return {
     /** `format`, and `incarnation`: the last one that was given out. */
     meta: objects<number>('meta'),
     /** Name → account. */
-    accounts: objects('accounts'),
+    accounts: named<StoredAccount>('accounts'),
     /** Name → node. */
-    nodes: objects('nodes'),
+    nodes: named<StoredNode>('nodes'),
     /** Creator, incarnation of the node → nothing. */
     creators: bytes('creators'),
     /** Bare JID, incarnation of the node → affiliation and name of the node. */
     affiliations: bytes('affiliations'),
     /** Incarnation of the node, JID → subscription. */
-    subscriptions: objects('subscriptions'),
+    subscriptions: objects<SubscriptionRecord>('subscriptions'),
     /** Bare JID, key in `subscriptions` → nothing. */
     subscribers: bytes('subscribers'),
     /** Name of the node → head of its items (head.ts). */
-    heads: root.openDB('heads', { ...BYTES, useVersions: true }) as Bytes,
+    heads: root.openDB('heads', { ...BY_NAME, encoding: 'binary', useVersions: true }) as Bytes<string>,
     /** Incarnation of the items, sequence number → item (item.ts). */
     items: bytes('items'),
     /** Incarnation of the items, id → sequence number; only of nodes with many items. */

@@ -1,7 +1,6 @@
 import type { Environment } from './environment.js';
 import { idOf } from './item.js';
 import { NUMBER, idKey, itemKey, number, part, startingWith } from './keys.js';
-import type { StoredSubscription } from './records.js';
 import type { Writer } from './writer.js';
 
 const KINDS = ['items', 'subscriptions'] as const;
@@ -86,7 +85,7 @@ export class Collector {
     const range = { ...startingWith(number(incarnation)), limit: WIPED_AT_ONCE };
     const found = [...subscriptions.getRange(range)];
     for (const { key, value } of found) {
-      void subscribers.remove(Buffer.concat([part((value as StoredSubscription).bare), key]));
+      void subscribers.remove(Buffer.concat([part(value.bare), key]));
       void subscriptions.remove(key);
     }
     return found.length;

@@ -6,27 +6,23 @@ import { read } from './errors.js';
 import type { Collector } from './garbage.js';
 import { Head } from './head.js';
 import { decodeItem, encodeItem, itemRoom } from './item.js';
-import { nameKey } from './keys.js';
 import { Window } from './window.js';
 import type { Step, Writer } from './writer.js';
 
-interface Publish {
-  value: Buffer;
-  published: number;
-  maxItems: number;
-}
-
-/** The publishes of one node in one commit. */
+/** The publishes of one node, under one limit, in one commit. */
 class PublishStep implements Step {
   readonly promise: Promise<boolean>;
-  readonly publishes: Publish[] = [];
+  readonly values: Buffer[] = [];
   private resolve!: (found: boolean) => void;
   private reject!: (error: StoreError) => void;
   private found = false;
 
   constructor(
     private readonly store: LmdbItems,
-    private readonly name: Buffer,
+    private readonly node: string,
+    readonly maxItems: number,
+    /** Others of the same node in the same commit must come before. */
+    private readonly follows: boolean,
   ) {
     this.promise = new Promise((resolve, reject) => {
       this.resolve = resolve;
@@ -35,52 +31,52 @@ class PublishStep implements Step {
   }
 
   attempt(arena: Arena): Promise<boolean> | undefined {
-    const { store, name } = this;
-    const head = store.head(name);
+    if (this.follows) return undefined;
+    const { store, node, maxItems } = this;
+    const head = store.head(node);
     this.found = head !== undefined;
     if (head === undefined) return Promise.resolve(true);
     const { changes } = store;
     const { version } = head;
     changes.begin();
-    for (const { value, published, maxItems } of this.publishes) {
-      if (changes.mustCut(maxItems) || !changes.publish(value, published, maxItems)) return undefined;
-    }
-    return store.environment.tables.heads.ifVersion(name, version, () => changes.write(name, arena));
+    if (changes.mustCut(maxItems)) return undefined;
+    for (const value of this.values) if (!changes.publish(value, maxItems)) return undefined;
+    return store.environment.tables.heads.ifVersion(node, version, () => changes.write(node, arena));
   }
 
   apply(arena: Arena): void {
-    const { store, name } = this;
-    const head = store.head(name);
+    const { store, node, maxItems } = this;
+    const head = store.head(node);
     this.found = head !== undefined;
     if (head === undefined) return;
     const { changes } = store;
     changes.begin();
-    for (const { value, published, maxItems } of this.publishes) {
-      if (changes.mustCut(maxItems)) {
-        this.between(arena, () => changes.cut(Math.max(maxItems, 0)));
-        store.collector.start();
-      }
-      if (changes.publish(value, published, maxItems)) continue;
-      this.between(arena, () => changes.index());
-      changes.publish(value, published, maxItems);
+    if (changes.mustCut(maxItems)) {
+      this.between(arena, () => changes.cut(Math.max(maxItems, 0)));
+      store.collector.start();
     }
-    changes.write(name, arena);
+    for (const value of this.values) {
+      if (changes.publish(value, maxItems)) continue;
+      this.between(arena, () => changes.index());
+      changes.publish(value, maxItems);
+    }
+    changes.write(node, arena);
   }
 
   /** Writes what is planned, and does what needs nothing planned. */
   private between(arena: Arena, work: () => void): void {
     const { changes } = this.store;
-    changes.write(this.name, arena);
+    changes.write(this.node, arena);
     work();
     changes.begin();
   }
 
   /** One publish that is too large for the disk must not take the others down. */
   parts(): Step[] | undefined {
-    if (this.publishes.length < 2) return undefined;
-    const parts = this.publishes.map((publish) => {
-      const step = new PublishStep(this.store, this.name);
-      step.publishes.push(publish);
+    if (this.values.length < 2) return undefined;
+    const parts = this.values.map((value) => {
+      const step = new PublishStep(this.store, this.node, this.maxItems, true);
+      step.values.push(value);
       return step;
     });
     const settled = Promise.all(parts.map((part) => part.promise));
@@ -114,9 +110,9 @@ export class LmdbItems implements ItemStore {
   }
 
   /** The node's head as the current transaction sees it, valid until the next call; undefined when there is no such node. */
-  head(name: Buffer): Head | undefined {
+  head(node: string): Head | undefined {
     const { heads } = this.environment.tables;
-    const bytes = heads.getBinaryFast(name);
+    const bytes = heads.getBinaryFast(node);
     return bytes && this.scratch.load(bytes, bytes.length);
   }
 
@@ -134,12 +130,12 @@ export class LmdbItems implements ItemStore {
       this.steps.clear();
     }
     let step = this.steps.get(node);
-    if (step === undefined) {
-      step = new PublishStep(this, nameKey(node));
+    if (step === undefined || step.maxItems !== maxItems) {
+      step = new PublishStep(this, node, maxItems, step !== undefined);
       this.steps.set(node, step);
       writer.add(step);
     }
-    step.publishes.push({ value, published: item.published, maxItems });
+    step.values.push(value);
     return step.promise;
   }
 
@@ -178,13 +174,12 @@ export class LmdbItems implements ItemStore {
   /** Changes a node's items inside a write transaction. */
   private change<T>(node: string, missing: T, work: (head: Head) => { result: T; changed: boolean }): Promise<T> {
     const { writer, changes } = this;
-    const name = nameKey(node);
     return writer.transact(() => {
-      const head = this.head(name);
+      const head = this.head(node);
       if (head === undefined) return missing;
       changes.begin();
       const { result, changed } = work(head);
-      if (changed) changes.write(name, writer.arena);
+      if (changed) changes.write(node, writer.arena);
       return result;
     });
   }
@@ -233,7 +228,7 @@ export class LmdbItems implements ItemStore {
 
   private read<T>(node: string, missing: T, notBefore: number | undefined, work: (window: Window) => T): Promise<T> {
     return read(this.environment, () => {
-      const head = this.head(nameKey(node));
+      const head = this.head(node);
       return head === undefined ? missing : work(new Window(this.environment, head, notBefore));
     });
   }

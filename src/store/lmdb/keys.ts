@@ -15,20 +15,34 @@ export const NUMBER = 6;
 export const LAST = 2 ** 48 - 1;
 
 const HASHED = 0xffff;
+const DIGEST = 32;
 
 function digest(bytes: Buffer): Buffer {
   return createHash('sha256').update(bytes).digest();
 }
 
 /**
- * Key of a name in a table that is listed in order. The last byte keeps the empty name legal; hashed keys are longer than
+ * Keys of tables that are listed in order of a name. The last byte keeps the empty name legal; hashed keys are longer than
  * any that is not, so they never meet. Names that share their first 1800 bytes are listed in no particular order.
  */
-export function nameKey(name: string): Buffer {
-  const bytes = Buffer.from(`${name}\0`);
-  if (bytes.length <= NAME_BYTES + 1) return bytes;
-  return Buffer.concat([bytes.subarray(0, NAME_BYTES), digest(bytes), Buffer.of(0)]);
-}
+export const NAMES = {
+  writeKey(name: string, target: Buffer, start: number): number {
+    // A string has at most three bytes for each of its units.
+    if (name.length * 3 <= NAME_BYTES || Buffer.byteLength(name) <= NAME_BYTES) {
+      const end = start + target.write(name, start);
+      target[end] = 0;
+      return end + 1;
+    }
+    const bytes = Buffer.from(name);
+    target.set(bytes.subarray(0, NAME_BYTES), start);
+    target.set(digest(bytes), start + NAME_BYTES);
+    return start + NAME_BYTES + DIGEST;
+  },
+  /** Cut and hashed names cannot be told from keys, so records say them. */
+  readKey(): string {
+    return '';
+  },
+};
 
 /** A string as the first part of a composed key: its length before it, so that no part is the beginning of another. */
 export function part(text: string): Buffer {

@@ -1,17 +1,10 @@
 import type { Affiliation, NodeRecord, NodeStore, SubscriptionRecord } from '../store.js';
-import type { Environment } from './environment.js';
+import type { Environment, Tables } from './environment.js';
 import { read } from './errors.js';
 import { type Collector, garbageKey, garbageLimit } from './garbage.js';
 import { Head } from './head.js';
-import { LAST, nameKey, number, part, startingWith } from './keys.js';
-import {
-  type NodeTable,
-  type StoredNode,
-  type SubscriptionTable,
-  toRecord,
-  toStored,
-  toStoredSubscription,
-} from './records.js';
+import { LAST, number, part, startingWith } from './keys.js';
+import { type StoredNode, toRecord, toStored, toStoredSubscription } from './records.js';
 import type { Writer } from './writer.js';
 
 const NOTHING = Buffer.alloc(1);
@@ -28,8 +21,8 @@ const AFFILIATIONS = [
 
 /** Nodes, affiliations and subscriptions in LMDB. Index entries carry the node's incarnation, so they never pass to another node. */
 export class LmdbNodes implements NodeStore {
-  private readonly nodes: NodeTable;
-  private readonly subscriptions: SubscriptionTable;
+  private readonly nodes: Tables['nodes'];
+  private readonly subscriptions: Tables['subscriptions'];
   private readonly head = new Head();
 
   constructor(
@@ -37,12 +30,12 @@ export class LmdbNodes implements NodeStore {
     private readonly writer: Writer,
     private readonly collector: Collector,
   ) {
-    this.nodes = environment.tables.nodes as NodeTable;
-    this.subscriptions = environment.tables.subscriptions as SubscriptionTable;
+    this.nodes = environment.tables.nodes;
+    this.subscriptions = environment.tables.subscriptions;
   }
 
   create(node: NodeRecord): Promise<boolean> {
-    const name = nameKey(node.name);
+    const { name } = node;
     return this.writer.transact(() => {
       if (this.nodes.doesExist(name)) return false;
       const { heads, creators } = this.environment.tables;
@@ -59,21 +52,20 @@ export class LmdbNodes implements NodeStore {
 
   get(name: string): Promise<NodeRecord | undefined> {
     return read(this.environment, () => {
-      const stored = this.nodes.get(nameKey(name));
+      const stored = this.nodes.get(name);
       return stored && toRecord(stored);
     });
   }
 
   async update(name: string, change: (node: NodeRecord) => NodeRecord | undefined): Promise<NodeRecord | undefined> {
-    const key = nameKey(name);
     const outcome = await this.writer.transact(() => {
-      const stored = this.nodes.get(key);
+      const stored = this.nodes.get(name);
       if (stored === undefined) return {};
       const attempt = attempted(() => change(toRecord(stored)));
       if ('error' in attempt) return attempt;
       if (attempt.record === undefined) return { record: toRecord(stored) };
       const changed = toStored({ ...attempt.record, name, version: stored.version + 1 }, stored.incarnation);
-      void this.nodes.put(key, changed);
+      void this.nodes.put(name, changed);
       this.indexAffiliations(changed, stored.affiliations, changed.affiliations);
       this.moveCreator(stored, changed);
       return { record: toRecord(changed) };
@@ -108,20 +100,19 @@ export class LmdbNodes implements NodeStore {
 
   /** One small write, however much the node holds: items and subscriptions are wiped afterwards. */
   remove(name: string): Promise<boolean> {
-    const key = nameKey(name);
     return this.writer.transact(() => {
-      const stored = this.nodes.get(key);
+      const stored = this.nodes.get(name);
       if (stored === undefined) return false;
       const { heads, creators, garbage } = this.environment.tables;
       const { incarnation } = stored;
-      const bytes = heads.getBinaryFast(key);
+      const bytes = heads.getBinaryFast(name);
       if (bytes !== undefined) {
         const { items } = this.head.load(bytes, bytes.length);
         void garbage.put(garbageKey('items', items), garbageLimit(LAST));
       }
       void garbage.put(garbageKey('subscriptions', incarnation), garbageLimit(LAST));
-      void heads.remove(key);
-      void this.nodes.remove(key);
+      void heads.remove(name);
+      void this.nodes.remove(name);
       void creators.remove(ofBare(stored.creator, incarnation));
       this.indexAffiliations(stored, stored.affiliations, []);
       this.collector.start();
@@ -131,8 +122,8 @@ export class LmdbNodes implements NodeStore {
 
   list(after: string | undefined, limit: number): Promise<string[]> {
     return read(this.environment, () => {
-      const range = after === undefined ? {} : { start: nameKey(after), exclusiveStart: true };
-      return [...this.nodes.getRange({ ...range, limit })].map(({ value }) => value.name);
+      const range = { start: after ?? '', exclusiveStart: after !== undefined, limit };
+      return [...this.nodes.getRange(range)].map(({ value }) => value.name);
     });
   }
 
@@ -208,7 +199,7 @@ export class LmdbNodes implements NodeStore {
   }
 
   private incarnationOf(name: string): number | undefined {
-    const bytes = this.environment.tables.heads.getBinaryFast(nameKey(name));
+    const bytes = this.environment.tables.heads.getBinaryFast(name);
     return bytes && this.head.load(bytes, bytes.length).incarnation;
   }
 }

@@ -1,16 +1,14 @@
-import type { Affiliation, NodeRecord, SubscriptionRecord } from '../store.js';
-import type { Objects } from './environment.js';
+import type { Account, Affiliation, NodeRecord, SubscriptionRecord } from '../store.js';
+
+export interface StoredAccount extends Account {
+  user: string;
+}
 
 /** A node as it lies in its table. Affiliations are pairs, so that any bare JID is a legal one. */
 export interface StoredNode extends Omit<NodeRecord, 'affiliations'> {
   incarnation: number;
   affiliations: [bare: string, affiliation: Affiliation][];
 }
-
-export type StoredSubscription = SubscriptionRecord;
-
-export type NodeTable = Objects<StoredNode>;
-export type SubscriptionTable = Objects<StoredSubscription>;
 
 export function toRecord(stored: StoredNode): NodeRecord {
   const { incarnation: _, affiliations, ...facts } = stored;
@@ -24,7 +22,7 @@ export function toStored(record: NodeRecord, incarnation: number): StoredNode {
 }
 
 /** Only what the interface names, so that nothing else that a caller's object carries is kept. */
-export function toStoredSubscription(record: SubscriptionRecord): StoredSubscription {
+export function toStoredSubscription(record: SubscriptionRecord): SubscriptionRecord {
   const { node, jid, bare, subid, state, options, created } = record;
   return { node, jid, bare, subid, state, ...(options && { options }), created };
 }

@@ -132,25 +132,32 @@ export class Writer {
     if (left.length > 0) await this.apply(left, arena);
   }
 
-  /** Resolves to the steps that were not done. */
-  private async attempt(steps: readonly Step[], arena: Arena): Promise<Step[]> {
-    const left: Step[] = [];
-    const written: Step[] = [];
-    const tries: Promise<void>[] = [];
-    for (const step of steps) {
-      const tried = this.tryStep(step, arena);
-      if (tried === undefined) left.push(step);
-      else
-        tries.push(
-          tried.then(
-            (held) => void (held ? written : left).push(step),
-            (error: unknown) => commitError(error).then(() => void left.push(step)),
-          ),
+  /** Resolves to the steps that were not done, in order. */
+  private attempt(steps: readonly Step[], arena: Arena): Promise<readonly Step[]> {
+    return new Promise((resolve) => {
+      const left = new Set<Step>();
+      let open = 1;
+      const finish = (): void => resolve(left.size === 0 ? [] : steps.filter((step) => left.has(step)));
+      const settle = (step: Step, held: boolean): void => {
+        if (!held) left.add(step);
+        else if (!this.flushed) step.done();
+        else this.acknowledge([step]);
+        if (--open === 0) finish();
+      };
+      for (const step of steps) {
+        const tried = this.tryStep(step, arena);
+        if (tried === undefined) {
+          left.add(step);
+          continue;
+        }
+        open++;
+        tried.then(
+          (held) => settle(step, held),
+          (error: unknown) => commitError(error).then(() => settle(step, false)),
         );
-    }
-    await Promise.all(tries);
-    this.acknowledge(written);
-    return left;
+      }
+      if (--open === 0) finish();
+    });
   }
 
   /** A step that cannot even be tried fails later, alone. */
