@@ -305,6 +305,10 @@ export class Connection implements Receiver {
     if (rest.length > 0) relay.receive(rest, false);
     for (const message of this.waiting) relay.receive(message, true);
     this.waiting = [];
+    if (this.paused) {
+      this.paused = false;
+      this.transport.resume();
+    }
   }
 
   /** The other worker asks for more, or for less. */
