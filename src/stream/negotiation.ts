@@ -103,11 +103,12 @@ export class Negotiation {
     const element = this.connection.tree();
     const kind = env[E.kind];
     if (element.ns === NS_FRAMING) {
-      if (element.name === 'open') return this.connection.openFrame(element);
+      if (element.name === 'open' && !this.connection.isOpen) return this.connection.openFrame(element);
+      if (element.name === 'open') return this.connection.unsupported(element);
       if (element.name === 'close') this.connection.peerClosed();
       return undefined;
     }
-    if (!this.connection.isOpen) return { condition: 'bad-format', text: 'a stream header is needed first' };
+    if (!this.connection.isOpen) return noHeader(element);
     if (element.ns === NS_TLS && element.name === 'starttls') return this.startTls();
     if (element.ns === NS_SASL) return this.sasl(element);
     if (kind === KIND.iq) return this.iq(element);
@@ -301,6 +302,14 @@ export class Negotiation {
     if (failure !== undefined && !connection.isOver) connection.sendNonza(smFailed(failure.condition, failure.h));
     return undefined;
   }
+}
+
+/** Something else where a framed stream has to be opened (RFC 7395 §3.3.2, §3.4). */
+function noHeader({ name }: Element): StreamFailure {
+  if (name !== 'open' && name !== 'close' && name !== 'stream') {
+    return { condition: 'bad-format', text: 'a stream header is needed first' };
+  }
+  return { condition: 'invalid-namespace', text: `<open/> is in ${NS_FRAMING}` };
 }
 
 function smFailed(condition: string, h?: number): string {

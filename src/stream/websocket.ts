@@ -6,6 +6,9 @@ import { framed } from './framing.js';
 
 /** Normal closure (RFC 6455 §7.4.1). */
 const NORMAL = 1000;
+const UNSUPPORTED_DATA = 1003;
+/** What the library says when it has broken the connection off itself. */
+const ABNORMAL = 1006;
 
 interface UserData {
   transport: WebSocketTransport | undefined;
@@ -110,7 +113,8 @@ export interface WebSocketOptions {
 /** Serves streams at `path` of a uWebSockets.js application. */
 export function serveWebSocket(app: TemplatedApp, options: WebSocketOptions): void {
   app.ws<UserData>(options.path, {
-    maxPayloadLength: options.maxMessageBytes,
+    // What is too large for a stanza gets its stream error, within reason; the library only hangs up.
+    maxPayloadLength: 2 * options.maxMessageBytes,
     maxBackpressure: options.maxBacklogBytes,
     // Idle streams are our own keepalive's business (RFC 6120 §4.6.1).
     idleTimeout: 0,
@@ -140,10 +144,19 @@ export function serveWebSocket(app: TemplatedApp, options: WebSocketOptions): vo
       data.transport = transport;
       transport.receiver = options.connected(transport);
     },
-    message: (socket, message) => {
+    message: (socket, message, isBinary) => {
+      // RFC 7395 §3.2.
+      if (isBinary) {
+        count(counters.drops, 'websocket_violation');
+        socket.end(UNSUPPORTED_DATA, 'XMPP is text');
+        return;
+      }
       socket.getUserData().transport?.receiver.receive(new Uint8Array(message), true);
     },
     drain: (socket) => socket.getUserData().transport?.drained(),
-    close: (socket) => socket.getUserData().transport?.closed(),
+    close: (socket, code, reason) => {
+      if (code === ABNORMAL && reason.byteLength > 0) count(counters.drops, 'websocket_violation');
+      socket.getUserData().transport?.closed();
+    },
   });
 }
