@@ -1,8 +1,10 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { NS, RawClient, errorOf, type Via, type XmlElement } from '../support/client.js';
+import { parseMetrics } from '../support/prometheus.js';
 import { startServer, type TestServer } from '../support/server.js';
-import { burst, publish } from './support/burst.js';
+import { burst } from './support/burst.js';
 import { Device, message, numbered, type DeviceOptions } from './support/device.js';
+import { form, publish } from './support/pubsub.js';
 
 let server: TestServer;
 beforeAll(async () => {
@@ -19,6 +21,9 @@ const conditionOf = (failed: XmlElement) => failed.elements(undefined, NS.stanza
 const ping = (id: string, to: string) => `<iq type='get' id='${id}' to='${to}'><ping xmlns='urn:xmpp:ping'/></iq>`;
 const create = (node: string, id: string, options = '') =>
   `<iq type='set' id='${id}' to='pubsub.localhost'><pubsub xmlns='${NS.pubsub}'><create node='${node}'/>${options}</pubsub></iq>`;
+const dropped = async () =>
+  parseMetrics(await (await server.fetch('/metrics')).text()).value('thrum_drops_total', { reason: 'session_ended' }) ??
+  0;
 const ofId = (device: Device, id: string) => device.handled.filter((stanza) => stanza.attr('id') === id);
 
 describe('a device that is cut in the middle of a burst has each stanza once, in order', () => {
@@ -418,11 +423,7 @@ describe('a session that is not resumed in time', () => {
       const account = `sub-${type}`;
       await server.addUsers(account);
       const sensor = await server.client('peer');
-      const field = (name: string, value: string) => `<field var='${name}'><value>${value}</value></field>`;
-      const form =
-        `<configure><x xmlns='jabber:x:data' type='submit'>${field('FORM_TYPE', 'http://jabber.org/protocol/pubsub#node_config')}` +
-        `${field('pubsub#notification_type', type)}</x></configure>`;
-      sensor.send(create(`out-${type}`, 'c', form));
+      sensor.send(create(`out-${type}`, 'c', `<configure>${form({ notification_type: type })}</configure>`));
       await sensor.expect({ id: 'c', type: 'result' });
       const home = await RawClient.login(server, { user: account, resource: 'home', available: true });
       const device = await login({ user: account, enable: SHORT, acknowledging: 'never' });
@@ -432,12 +433,15 @@ describe('a session that is not resumed in time', () => {
       await device.until(() => ofId(device, 's')[0]?.attr('type') === 'result', 'subscribed');
       device.send(`<presence to='${sensor.jid}'/>`);
       await sensor.expect({ name: 'presence', from: device.jid });
+      device.acknowledge();
       sensor.send(publish(`out-${type}`, '0'));
       await device.until(() => device.items(`out-${type}`).length === 1);
       await device.vanish();
       sensor.send(publish(`out-${type}`, '1'));
+      const before = await dropped();
       await sensor.expect({ name: 'presence', type: 'unavailable' });
       await home.expectNothing('message');
+      expect((await dropped()) - before).toBe(2);
       await Promise.all([home.close(), sensor.close()]);
     },
   );

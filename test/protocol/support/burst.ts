@@ -3,6 +3,7 @@ import { expect } from 'vitest';
 import { NS, type LoginOptions, type RawClient } from '../../support/client.js';
 import type { TestServer } from '../../support/server.js';
 import { Device, message, numbered, random } from './device.js';
+import { create, publish } from './pubsub.js';
 
 export interface BurstOptions {
   seed: number;
@@ -99,17 +100,9 @@ export async function burst(server: TestServer, options: BurstOptions): Promise<
 }
 
 async function subscribe(sensor: RawClient, device: Device, node: string): Promise<void> {
-  await sensor.request('set', `<pubsub xmlns='${NS.pubsub}'><create node='${node}'/></pubsub>`, 'pubsub.localhost');
+  await create(sensor, node);
   device.send(
     `<iq type='set' id='subscribe' to='pubsub.localhost'><pubsub xmlns='${NS.pubsub}'><subscribe node='${node}' jid='${device.bareJid}'/></pubsub></iq>`,
   );
   await device.until(() => device.handled.some((stanza) => stanza.attr('id') === 'subscribe'));
-}
-
-/** A publish of one small reading. */
-export function publish(node: string, item: string, id = `p${item}`): string {
-  return (
-    `<iq type='set' id='${id}' to='pubsub.localhost'><pubsub xmlns='${NS.pubsub}'><publish node='${node}'>` +
-    `<item id='${item}'><v xmlns='urn:x'>${item}</v></item></publish></pubsub></iq>`
-  );
 }
