@@ -1,8 +1,9 @@
-import { existsSync, mkdirSync, statSync } from 'node:fs';
+import { existsSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Database, type RootDatabase, open } from 'lmdb';
 import { StoreError, type SubscriptionRecord } from '../store.js';
 import { storeError } from './errors.js';
+import { FILE, checkFile } from './file.js';
 import { NAMES } from './keys.js';
 import type { StoredAccount, StoredNode } from './records.js';
 
@@ -75,19 +76,20 @@ export class Environment {
   /** @throws StoreError when the folder holds no store that can be used. */
   static open(options: EnvironmentOptions): Environment {
     const { path, readOnly = false } = options;
-    if (readOnly && !existsSync(join(path, 'data.mdb')))
-      throw new StoreError('unavailable', `There is no store in ${path}.`);
+    if (readOnly && !existsSync(join(path, FILE))) throw new StoreError('unavailable', `There is no store in ${path}.`);
     let root: RootDatabase | undefined;
     try {
+      checkFile(join(path, FILE));
       if (!readOnly) mkdirSync(path, { recursive: true, mode: 0o700 });
       root = open(path, {
         noSubdir: false,
         maxDbs: MAX_TABLES,
         maxReaders: MAX_READERS,
         mapSize: options.mapSizeBytes ?? MAP_BYTES,
+        // The writer says what belongs together; lmdb's own way leaves a promise behind whose rejection nobody can handle.
+        eventTurnBatching: false,
         readOnly,
       });
-      checkSize(root, path);
       const environment = new Environment(root, openTables(root), readOnly);
       environment.checkFormat(path);
       return environment;
@@ -142,17 +144,6 @@ function claimFormat(meta: Objects<number>, key: Buffer): number {
   if (format !== undefined) return format;
   void meta.put(key, FORMAT);
   return FORMAT;
-}
-
-/** The last pages of a transaction may never have been written, but not so many. */
-const UNWRITTEN_PAGES = 1024;
-
-/** Reading behind the end of a mapped file kills the process, so a file that lost its end is refused here. */
-function checkSize(root: RootDatabase, path: string): void {
-  const stats = root.getStats() as { lastPageNumber: number; root: { pageSize: number } };
-  const expected = (stats.lastPageNumber + 1 - UNWRITTEN_PAGES) * stats.root.pageSize;
-  const { size } = statSync(join(path, 'data.mdb'));
-  if (size < expected) throw new StoreError('corrupt', `${size} bytes are left of at least ${expected}`);
 }
 
 function opening(error: unknown, path: string): StoreError {

@@ -5,6 +5,7 @@ type Reason = StoreError['reason'];
 
 /** What LMDB's and the system's error numbers mean for the store (lmdb.h, errno.h). */
 const REASONS: Record<number, Reason> = {
+  5: 'full', // EIO, which is what LMDB makes of a write that ends at the end of the disk
   27: 'full', // EFBIG
   28: 'full', // ENOSPC
   122: 'full', // EDQUOT
@@ -20,7 +21,9 @@ const REASONS: Record<number, Reason> = {
 export function storeError(error: unknown): StoreError {
   if (error instanceof StoreError) return error;
   const { code, message } = error as { code?: unknown; message?: string };
-  return new StoreError(REASONS[Number(code)] ?? 'unavailable', message ?? String(error), { cause: error });
+  const reason = REASONS[Number(code)] ?? 'unavailable';
+  const text = message ?? String(error);
+  return new StoreError(reason, reason === 'full' ? `The disk is full (${text}).` : text, { cause: error });
 }
 
 /** lmdb tells of a failed commit with one error, and why in another that follows. */

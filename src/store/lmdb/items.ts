@@ -9,12 +9,15 @@ import { decodeItem, encodeItem, itemRoom } from './item.js';
 import { Window } from './window.js';
 import type { Step, Writer } from './writer.js';
 
+interface Publish {
+  value: Buffer;
+  resolve(found: boolean): void;
+  reject(error: StoreError): void;
+}
+
 /** The publishes of one node, under one limit, in one commit. */
 class PublishStep implements Step {
-  readonly promise: Promise<boolean>;
-  readonly values: Buffer[] = [];
-  private resolve!: (found: boolean) => void;
-  private reject!: (error: StoreError) => void;
+  readonly publishes: Publish[] = [];
   private found = false;
 
   constructor(
@@ -23,12 +26,7 @@ class PublishStep implements Step {
     readonly maxItems: number,
     /** Others of the same node in the same commit must come before. */
     private readonly follows: boolean,
-  ) {
-    this.promise = new Promise((resolve, reject) => {
-      this.resolve = resolve;
-      this.reject = reject;
-    });
-  }
+  ) {}
 
   attempt(arena: Arena): Promise<boolean> | undefined {
     if (this.follows) return undefined;
@@ -40,7 +38,7 @@ class PublishStep implements Step {
     const { version } = head;
     changes.begin();
     if (changes.mustCut(maxItems)) return undefined;
-    for (const value of this.values) if (!changes.publish(value, maxItems)) return undefined;
+    for (const { value } of this.publishes) if (!changes.publish(value, maxItems)) return undefined;
     return store.environment.tables.heads.ifVersion(node, version, () => changes.write(node, arena));
   }
 
@@ -55,7 +53,7 @@ class PublishStep implements Step {
       this.between(arena, () => changes.cut(Math.max(maxItems, 0)));
       store.collector.start();
     }
-    for (const value of this.values) {
+    for (const { value } of this.publishes) {
       if (changes.publish(value, maxItems)) continue;
       this.between(arena, () => changes.index());
       changes.publish(value, maxItems);
@@ -73,23 +71,20 @@ class PublishStep implements Step {
 
   /** One publish that is too large for the disk must not take the others down. */
   parts(): Step[] | undefined {
-    if (this.values.length < 2) return undefined;
-    const parts = this.values.map((value) => {
+    if (this.publishes.length < 2) return undefined;
+    return this.publishes.map((publish) => {
       const step = new PublishStep(this.store, this.node, this.maxItems, true);
-      step.values.push(value);
+      step.publishes.push(publish);
       return step;
     });
-    const settled = Promise.all(parts.map((part) => part.promise));
-    settled.then((found) => this.resolve(found.every(Boolean)), this.reject);
-    return parts;
   }
 
   done(): void {
-    this.resolve(this.found);
+    for (const { resolve } of this.publishes) resolve(this.found);
   }
 
   fail(error: StoreError): void {
-    this.reject(error);
+    for (const { reject } of this.publishes) reject(error);
   }
 }
 
@@ -135,8 +130,8 @@ export class LmdbItems implements ItemStore {
       this.steps.set(node, step);
       writer.add(step);
     }
-    step.values.push(value);
-    return step.promise;
+    const { publishes } = step;
+    return new Promise((resolve, reject) => publishes.push({ value, resolve, reject }));
   }
 
   retract(node: string, ids: readonly string[]): Promise<string[]> {

@@ -28,6 +28,8 @@ function emptyBatch(): Batch {
   return { steps: [], bytes: 0, arena: new Arena() };
 }
 
+/** So many publishes in a row must find the disk full before those that follow in the same commit are refused untried. */
+const FAILURES = 3;
 /** Bytes that may wait for the commit in progress. */
 const QUEUE_BYTES = 64 * 2 ** 20;
 
@@ -44,6 +46,8 @@ export class Writer {
   private busy = false;
   private closed = false;
   private idle: (() => void)[] = [];
+  /** Steps so far that the disk had no room for. */
+  private failed = 0;
   private unflushed: Step[] = [];
   private syncing: Promise<void> | undefined;
 
@@ -144,18 +148,22 @@ export class Writer {
         else this.acknowledge([step]);
         if (--open === 0) finish();
       };
-      for (const step of steps) {
-        const tried = this.tryStep(step, arena);
-        if (tried === undefined) {
-          left.add(step);
-          continue;
+      const issued = this.environment.root.batch(() => {
+        for (const step of steps) {
+          const tried = this.tryStep(step, arena);
+          if (tried === undefined) {
+            left.add(step);
+            continue;
+          }
+          open++;
+          tried.then(
+            (held) => settle(step, held),
+            (error: unknown) => commitError(error).then(() => settle(step, false)),
+          );
         }
-        open++;
-        tried.then(
-          (held) => settle(step, held),
-          (error: unknown) => commitError(error).then(() => settle(step, false)),
-        );
-      }
+      });
+      // Each step hears of the failure by itself.
+      issued.catch(() => undefined);
       if (--open === 0) finish();
     });
   }
@@ -177,11 +185,27 @@ export class Writer {
     } catch (error) {
       const reason = await commitError(error);
       const parts = steps.length > 1 ? steps : steps[0]?.parts?.();
-      if (parts === undefined) steps[0]?.fail(reason);
-      else for (const part of parts) await this.apply([part], arena);
+      if (parts === undefined) {
+        if (reason.reason === 'full') this.failed++;
+        steps[0]?.fail(reason);
+      } else await this.applyEach(parts, arena);
       return;
     }
     this.acknowledge(steps);
+  }
+
+  /** One by one, until it is plain that the disk takes no more; what is no publish may make room, so it is always tried. */
+  private async applyEach(steps: readonly Step[], arena: Arena): Promise<void> {
+    let failures = 0;
+    for (const step of steps) {
+      if (failures >= FAILURES && step.attempt !== undefined) {
+        step.fail(new StoreError('full', 'The disk is full.'));
+        continue;
+      }
+      const before = this.failed;
+      await this.apply([step], arena);
+      failures = this.failed === before ? 0 : failures + 1;
+    }
   }
 
   private acknowledge(steps: readonly Step[]): void {

@@ -1,0 +1,176 @@
+import { mkdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { open as openLmdb } from 'lmdb';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { openStore } from '../../src/store/open.js';
+import { StoreError } from '../../src/store/store.js';
+import { another, build, folder, opened } from './processes.js';
+import { account, ids, item, node, subscription } from './records.js';
+
+const open = (path: string, readOnly = false) => openStore({ kind: 'lmdb', path, durability: 'commit', readOnly });
+
+/** Entries in each table of a closed store. */
+async function entries(path: string): Promise<Record<string, number>> {
+  const root = openLmdb(path, { maxDbs: 16, readOnly: true });
+  const names = [
+    'nodes',
+    'heads',
+    'items',
+    'ids',
+    'subscriptions',
+    'subscribers',
+    'creators',
+    'affiliations',
+    'garbage',
+  ];
+  const found = names.map((name) => {
+    const table = root.openDB(name, { keyEncoding: 'binary', encoding: 'binary' });
+    return [name, (table.getStats() as { entryCount: number }).entryCount];
+  });
+  await root.close();
+  return Object.fromEntries(found);
+}
+
+describe('the files of the LMDB store', () => {
+  test('what was written is there after closing and opening', async () => {
+    const path = folder();
+    const first = await open(path);
+    await first.accounts.create('juliet', account(3));
+    await first.nodes.create(node('kept'));
+    await first.nodes.putSubscription(subscription('kept', 'juliet@x/y'));
+    const writes = Array.from({ length: 300 }, (_, n) => first.items.publish('kept', item(`i${n}`), 200));
+    // Without waiting: closing finishes what was asked for.
+    await Promise.all([first.close(), ...writes]);
+    const second = await opened(path);
+    expect((await second.accounts.get('juliet'))!.created).toBe(account(3).created);
+    expect(await second.nodes.get('kept')).toEqual(node('kept'));
+    expect(await second.nodes.subscriptionsOf('juliet@x')).toHaveLength(1);
+    expect(await second.items.count('kept')).toBe(200);
+    expect(ids(await second.items.latest('kept', 2))).toEqual(['i299', 'i298']);
+  });
+
+  test('a closed store refuses writes', async () => {
+    const store = await open(folder());
+    await store.close();
+    await expect(store.items.publish('n', item('i'), 1)).rejects.toThrow(StoreError);
+    await expect(store.nodes.create(node('n'))).rejects.toThrow('closed');
+  });
+
+  test('a store opened for reading shows all and refuses writes', async () => {
+    const path = folder();
+    const writer = await opened(path);
+    await writer.nodes.create(node('seen'));
+    await writer.items.publish('seen', item('i'), 1);
+    const reader = await opened(path, { readOnly: true });
+    expect(ids(await reader.items.latest('seen', 1))).toEqual(['i']);
+    expect(await reader.nodes.count()).toBe(1);
+    await expect(reader.items.publish('seen', item('j'), 1)).rejects.toMatchObject({ reason: 'unavailable' });
+    await expect(reader.nodes.remove('seen')).rejects.toThrow('reading only');
+    await writer.items.publish('seen', item('k'), 1);
+    expect(ids(await reader.items.latest('seen', 1))).toEqual(['k']);
+  });
+
+  test('a missing store is not made for a reader', async () => {
+    await expect(open(join(folder(), 'none'), true)).rejects.toThrow(/There is no store in/);
+  });
+
+  test('what was removed, purged, cut off or expired leaves nothing behind', async () => {
+    const path = folder();
+    const store = await open(path);
+    for (const name of ['a', 'b', 'c', 'd']) {
+      await store.nodes.create(node(name));
+      await Promise.all(Array.from({ length: 700 }, (_, n) => store.items.publish(name, item(`i${n}`), 1000)));
+    }
+    await Promise.all(Array.from({ length: 700 }, (_, n) => store.nodes.putSubscription(subscription('a', `s${n}@x`))));
+    await store.nodes.remove('a');
+    await store.items.purge('b');
+    await store.items.publish('c', item('i5'), 2);
+    await store.items.publish('d', item('last', { published: 2e12 }), 1000);
+    await store.items.expire('d', 2e12);
+    // Wiping goes on beside other writes; closing stops it, and the next start goes on.
+    await store.close();
+    let left = await entries(path);
+    for (let n = 0; left['garbage'] !== 0 && n < 20; n++) {
+      const again = await open(path);
+      for (let write = 0; write < 10; write++) await again.items.publish('b', item('x'), 1);
+      await again.close();
+      left = await entries(path);
+    }
+    expect(left).toMatchObject({ nodes: 3, heads: 3, creators: 3, affiliations: 3, garbage: 0 });
+    expect(left).toMatchObject({ items: 1 + 2 + 1, ids: 2 + 1, subscriptions: 0, subscribers: 0 });
+  });
+
+  test('a store of another version is refused with a sentence', async () => {
+    const path = folder();
+    await (await open(path)).close();
+    const root = openLmdb(path, { maxDbs: 16 });
+    const meta = root.openDB('meta', { keyEncoding: 'binary', encoding: 'msgpack' });
+    await meta.put(Buffer.from('format'), 7);
+    await root.close();
+    await expect(open(path)).rejects.toThrow(/has format 7, and this version of Thrum reads format 1 only/);
+  });
+
+  test('a file that is no store is refused with a sentence', async () => {
+    const path = folder();
+    mkdirSync(join(path, 'store'));
+    writeFileSync(join(path, 'store', 'data.mdb'), Buffer.alloc(100_000, 'no store'));
+    await expect(open(join(path, 'store'))).rejects.toMatchObject({
+      reason: 'corrupt',
+      message: expect.stringContaining('is damaged or is no Thrum store') as string,
+    });
+  });
+
+  test('a file that lost its end is refused with a sentence', async () => {
+    const path = folder();
+    const store = await open(path);
+    await store.nodes.create(node('big'));
+    await store.items.publish('big', item('i', { payload: Buffer.alloc(12_000_000) }), 1);
+    await store.close();
+    const file = join(path, 'data.mdb');
+    truncateSync(file, 1_000_000);
+    await expect(open(path)).rejects.toMatchObject({ reason: 'corrupt' });
+    expect(readFileSync(file)).toHaveLength(1_000_000);
+  });
+});
+
+describe('a full disk', () => {
+  beforeAll(build, 120_000);
+
+  test('is told to the publishers, spares what is there, and what fits is still written', async () => {
+    const path = folder();
+    const other = await another(path, 'commit', 'ulimit -f 8192');
+    const call = (part: string, method: string, ...args: unknown[]) => other.ask('call', { part, method, args });
+    const publish = (name: string, prefix: string, count: number, bytes: number) =>
+      other.ask<(boolean | string)[]>('publish', { node: name, prefix, count, maxItems: 100_000, bytes });
+    for (const name of ['filled', 'other']) await call('nodes', 'create', node(name));
+    expect(await publish('filled', 'first', 100, 1000)).not.toContain('full');
+
+    // One that never fits, in one commit with others that do.
+    const [huge, small] = await Promise.all([publish('filled', 'huge', 1, 20_000_000), publish('other', 's', 5, 10)]);
+    expect(huge).toEqual(['full']);
+    expect(small).toEqual([true, true, true, true, true]);
+
+    let kept = 0;
+    for (
+      let answers: (boolean | string)[] = [];
+      !answers.includes('full');
+      kept += answers.filter((a) => a === true).length
+    )
+      answers = await publish('filled', `r${kept}-`, 200, 1000);
+    expect(await call('items', 'count', 'filled')).toBe(100 + kept);
+    await expect(
+      call('nodes', 'create', node('x', { config: { title: 'x'.repeat(1_000_000) } })),
+    ).rejects.toMatchObject({
+      reason: 'full',
+    });
+
+    // Room is made, and all goes on.
+    expect(await call('items', 'purge', 'filled')).toBe(100 + kept);
+    expect(await publish('filled', 'again', 20, 1000)).not.toContain('full');
+    expect(await call('items', 'count', 'filled')).toBe(20);
+    await other.ask('close');
+    const store = await opened(path);
+    expect(await store.items.count('filled')).toBe(20);
+    expect(await store.items.count('other')).toBe(5);
+  });
+});
