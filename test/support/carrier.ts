@@ -23,11 +23,19 @@ export interface Carrier {
 
 export async function openCarrier(
   via: Via,
-  target: { host: string; port: number; domain: string; tls?: object; headers?: Record<string, string> },
+  target: {
+    host: string;
+    port: number;
+    domain: string;
+    tls?: object;
+    headers?: Record<string, string>;
+    localAddress?: string;
+  },
   events: CarrierEvents,
 ): Promise<Carrier> {
   const secure = via === 'tls' || via === 'wss';
-  const plain = connectTcp({ host: target.host, port: target.port, noDelay: true });
+  const { host, port, localAddress } = target;
+  const plain = connectTcp({ host, port, localAddress, noDelay: true });
   await once(plain, 'connect');
   const socket = secure
     ? await secured(plain, target.domain, { ...(via === 'tls' && { ALPNProtocols: ['xmpp-client'] }), ...target.tls })

@@ -44,6 +44,8 @@ export interface ConnectOptions {
   tls?: object;
   /** HTTP headers of the WebSocket upgrade. */
   headers?: Record<string, string>;
+  /** Where to come from, e.g. 127.0.0.2 to be somebody else on Linux. */
+  localAddress?: string;
 }
 
 export type Mechanism =
@@ -101,7 +103,8 @@ export class RawClient {
     const via = options.via ?? 'tcp';
     const client = new RawClient(address, via);
     const { host, domain } = address;
-    const target = { host, port: portOf(address, via), domain, tls: options.tls, headers: options.headers };
+    const { tls, headers, localAddress } = options;
+    const target = { host, port: portOf(address, via), domain, tls, headers, localAddress };
     client.carrier = await openCarrier(via, target, client.events);
     return client;
   }
