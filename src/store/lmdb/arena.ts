@@ -36,10 +36,10 @@ export class Arena {
     return taken;
   }
 
-  copy(source: Buffer, length: number): Buffer {
-    const memory = this.room(length);
-    memory.set(length === source.length ? source : source.subarray(0, length), this.offset);
-    return this.take(memory, this.offset + length);
+  copy(source: Buffer): Buffer {
+    const memory = this.room(source.length);
+    memory.set(source, this.offset);
+    return this.take(memory, this.offset + source.length);
   }
 
   /** Gives all back: nothing that was taken may be used any more. */

@@ -1,7 +1,7 @@
 import type { Arena } from './arena.js';
 import type { Environment } from './environment.js';
 import { garbageKey, garbageLimit } from './garbage.js';
-import type { Head } from './head.js';
+import { HEAD_BYTES, type Head } from './head.js';
 import { ID, idEnd, idOf, publishedOf, setTime } from './item.js';
 import { LAST, NUMBER, idKey, itemKey, number as numberKey, numberOf } from './keys.js';
 import { StoreError } from '../store.js';
@@ -142,14 +142,15 @@ export class Changes {
     const { head, key } = this;
     const { heads, items, ids } = this.environment.tables;
     const { added, removed } = this;
-    const stored = head.store();
-    void heads.put(name, arena.copy(stored, stored.length), head.version);
+    const memory = arena.room(HEAD_BYTES);
+    const stored = arena.take(memory, head.store(memory, arena.offset));
+    void heads.put(name, stored, head.version);
     for (const [number, value] of added) void items.put(itemKey(head.items, number, key), value);
     for (const number of removed) void items.remove(itemKey(head.items, number, key));
     for (const [text, number] of this.ids) {
       const id = idKey(head.items, Buffer.from(text, 'latin1'));
       if (number === NONE) void ids.remove(id);
-      else void ids.put(id, arena.copy(numberKey(number), NUMBER));
+      else void ids.put(id, arena.copy(numberKey(number)));
     }
   }
 

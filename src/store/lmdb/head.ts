@@ -29,7 +29,7 @@ const U48 = 6;
 const ENTRY_ID = U48 + 2;
 
 /** So that heads lie in LMDB's pages beside each other, and changing one stays cheap. */
-const HEAD_BYTES = 1400;
+export const HEAD_BYTES = 1400;
 const VERSIONS = 2 ** 50;
 
 export class Head {
@@ -80,9 +80,9 @@ export class Head {
     return this;
   }
 
-  /** The head as bytes under the next version; the memory is used again. */
-  store(): Buffer {
-    const { bytes } = this;
+  /** Writes the head, under its next version, to `into` from `at` on; returns where it ends. */
+  store(into: Buffer, at: number): number {
+    const { bytes, length } = this;
     this.version++;
     bytes.writeDoubleBE(this.version, 0);
     bytes.writeUIntBE(this.incarnation, INCARNATION, U48);
@@ -92,7 +92,8 @@ export class Head {
     bytes.writeUIntBE(this.count, COUNT, U48);
     bytes.writeDoubleBE(this.time, TIME);
     bytes[INDEXED] = this.indexed ? 1 : 0;
-    return bytes.subarray(0, this.length);
+    for (let i = 0; i < length; i++) into[at + i] = bytes[i] as number;
+    return at + length;
   }
 
   /** Every number from the floor on has its item, when indexed. */

@@ -2,7 +2,7 @@ import type { Affiliation, NodeRecord, NodeStore, SubscriptionRecord } from '../
 import type { Environment, Tables } from './environment.js';
 import { read } from './errors.js';
 import { type Collector, garbageKey, garbageLimit } from './garbage.js';
-import { Head } from './head.js';
+import { HEAD_BYTES, Head } from './head.js';
 import { LAST, number, part, startingWith } from './keys.js';
 import { type StoredNode, toRecord, toStored, toStoredSubscription } from './records.js';
 import type { Writer } from './writer.js';
@@ -42,8 +42,8 @@ export class LmdbNodes implements NodeStore {
       const stored = toStored(node, this.environment.incarnation());
       const head = this.head.reset(stored.incarnation, this.environment.incarnation());
       void this.nodes.put(name, stored);
-      const bytes = Buffer.from(head.store());
-      void heads.put(name, bytes, head.version);
+      const bytes = Buffer.alloc(HEAD_BYTES);
+      void heads.put(name, bytes.subarray(0, head.store(bytes, 0)), head.version);
       void creators.put(ofBare(stored.creator, stored.incarnation), NOTHING);
       this.indexAffiliations(stored, [], stored.affiliations);
       return true;
