@@ -1,7 +1,7 @@
 /**
  * What a persistent publish costs the store: node bench/micro/store.mjs [--path folder] [--seconds 2] [--durability commit|flush]
  * CPU is that of the whole process, LMDB's writer threads and the kernel's work for it included.
- * Needs the built store (npm run build).
+ * Needs the built store (npm run build). With `node --min-semi-space-size=16` the garbage collector takes a fifth less of it.
  */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -15,6 +15,7 @@ const { values } = parseArgs({
     seconds: { type: 'string', default: '2' },
     durability: { type: 'string', default: 'commit' },
     kind: { type: 'string', default: 'lmdb' },
+    /** A regular expression: only the rows whose name it matches. */
     only: { type: 'string', default: '' },
     payload: { type: 'string', default: '1024' },
   },
@@ -35,7 +36,7 @@ async function nodes(prefix, count) {
 
 /** `inFlight` publishes are unanswered at any time, each on the next node. */
 async function publishes(label, { count = 1, inFlight = 100, maxItems = 10, ids = 'unique', warm = 0 }) {
-  if (!label.includes(values.only)) return;
+  if (!new RegExp(values.only).test(label)) return;
   const names = await nodes(label, count);
   const publish = (n) => {
     const id = ids === 'unique' ? `item-${(serial++).toString(36).padStart(16, '0')}` : 'current';

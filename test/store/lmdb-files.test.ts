@@ -54,6 +54,8 @@ describe('the files of the LMDB store', () => {
     await store.close();
     await expect(store.items.publish('n', item('i'), 1)).rejects.toThrow(StoreError);
     await expect(store.nodes.create(node('n'))).rejects.toThrow('closed');
+    await expect(store.nodes.get('n')).rejects.toThrow(StoreError);
+    await store.close();
   });
 
   test('a store opened for reading shows all and refuses writes', async () => {

@@ -18,6 +18,7 @@ export class LmdbStore implements Store {
   readonly items: LmdbItems;
   private readonly writer: Writer;
   private readonly collector: Collector;
+  private closing: Promise<void> | undefined;
 
   private constructor(
     private readonly environment: Environment,
@@ -42,7 +43,11 @@ export class LmdbStore implements Store {
     await this.environment.sync();
   }
 
-  async close(): Promise<void> {
+  close(): Promise<void> {
+    return (this.closing ??= this.finish());
+  }
+
+  private async finish(): Promise<void> {
     await this.collector.stop();
     await this.writer.close();
     if (!this.environment.readOnly) await this.environment.sync();
