@@ -53,7 +53,8 @@ export async function disconnect(xmpp: XmppClient): Promise<void> {
   await xmpp.stop().catch(() => undefined);
 }
 
-const SERVICE = 'secured:';
+// A URI with an authority: anything else is taken for a domain to look up in the DNS.
+const SERVICE = 'secured://broker';
 
 /** Gives the client a transport of its own in front of those of the library. */
 function useSecureSockets(xmpp: XmppClient, target: Target): void {
