@@ -1,5 +1,5 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { errorOf, NS, PASSWORD, RawClient } from '../support/client.js';
+import { errorOf, NS, PASSWORD, RawClient, type Via } from '../support/client.js';
 import { startServer, type TestServer } from '../support/server.js';
 
 let server: TestServer;
@@ -390,5 +390,63 @@ describe('resource_conflict: refuse', () => {
     const third = await strict.client('juliet', { resource: 'same' });
     expect(third.jid).toBe('juliet@localhost/same');
     await strict.stop();
+  });
+});
+
+describe('a silent client (keepalive)', () => {
+  it('is asked for a sign of life and cut when it gives none; one that gives any is kept (§4.6)', async () => {
+    const patient = await startServer({
+      set: { 'keepalive.ping_after_seconds': 1, 'keepalive.ping_timeout_seconds': 2 },
+    });
+    await patient.addUsers('juliet');
+    const login = (via: Via) => RawClient.login(patient, { user: 'juliet', via });
+    const dead = [await login('tcp'), await login('tls'), await login('websocket')];
+    const [answering, blank, web] = [await login('tcp'), await login('tcp'), await login('websocket')];
+
+    /** Answers each ping as long as the others live. */
+    async function answer(client: RawClient, reply: (id: string) => string): Promise<void> {
+      for (;;) {
+        const ping = await client.expect({ name: 'iq', type: 'get', from: 'localhost' });
+        expect(ping.child('ping', 'urn:xmpp:ping')).toBeDefined();
+        client.send(reply(ping.attr('id')!));
+      }
+    }
+    const result = (id: string) => `<iq type='result' id='${id}' to='localhost'/>`;
+    const error = (id: string) => `<iq type='error' id='${id}' to='localhost'/>`;
+    const alive = [answer(answering, result), answer(blank, () => ' '), answer(web, error)];
+    await Promise.race([
+      Promise.all(dead.map((client) => client.expectStreamError('connection-timeout'))),
+      ...alive, // none of them ends first
+    ]);
+    for (const client of [answering, blank, web]) {
+      await client.ping();
+      await client.close();
+    }
+    await Promise.allSettled(alive);
+    await patient.stop();
+  });
+});
+
+describe('the end of the server (SIGTERM)', () => {
+  it('ends every stream in order, behind what was queued for it', async () => {
+    const leaving = await startServer();
+    await leaving.addUsers('juliet');
+    const clients = [];
+    for (const via of ['tcp', 'starttls', 'tls', 'websocket'] as const) {
+      clients.push(await RawClient.login(leaving, { user: 'juliet', via }));
+    }
+    const halfway = await RawClient.connect(leaving);
+    await halfway.open();
+    for (const to of clients) clients[0]!.send(`<message to='${to.jid}' id='last'/>`.repeat(100));
+    await clients[0]!.ping();
+    await leaving.stop();
+    for (const client of clients) {
+      expect(client.unread.filter((element) => element.attr('id') === 'last')).toHaveLength(100);
+      expect(client.unread.filter((element) => element.name === 'error')).toEqual([]);
+      await client.closed;
+      expect(client.ended).toBe(true);
+    }
+    await halfway.closed;
+    expect(halfway.ended).toBe(true);
   });
 });
