@@ -55,20 +55,20 @@ export class PubSubClient {
   /** The newest item (XEP-0060 §6.5.7). */
   async latest(node: string): Promise<Item | undefined> {
     const request = xml('pubsub', { xmlns: NS }, xml('items', { node, max_items: '1' }));
-    const answer = await this.answered(this.xmpp.iqCaller.get(request, this.service));
+    const answer = await this.answered(() => this.xmpp.iqCaller.get(request, this.service));
     return itemsIn(answer?.getChild('items')).at(-1);
   }
 
   /** XEP-0060 §8.4. */
   async remove(node: string): Promise<void> {
     const request = xml('pubsub', { xmlns: NS_OWNER }, xml('delete', { node }));
-    await this.answered(this.xmpp.iqCaller.set(request, this.service));
+    await this.answered(() => this.xmpp.iqCaller.set(request, this.service));
   }
 
   /** Names of the nodes that the service shows (XEP-0060 §5.2). */
   async nodes(): Promise<string[]> {
     const request = xml('query', { xmlns: NS_DISCO_ITEMS });
-    const answer = await this.answered(this.xmpp.iqCaller.get(request, this.service));
+    const answer = await this.answered(() => this.xmpp.iqCaller.get(request, this.service));
     return (answer?.getChildren('item') ?? []).map((item) => item.attrs['node'] ?? '').filter((name) => name !== '');
   }
 
@@ -85,18 +85,22 @@ export class PubSubClient {
   }
 
   private async set(...children: XmlElement[]): Promise<XmlElement | undefined> {
-    return this.answered(this.xmpp.iqCaller.set(xml('pubsub', { xmlns: NS }, ...children), this.service));
+    return this.answered(() => this.xmpp.iqCaller.set(xml('pubsub', { xmlns: NS }, ...children), this.service));
   }
 
-  /** The library would wait half a minute for an answer that went down with its connection. */
-  private async answered<T>(request: Promise<T>): Promise<T> {
+  /**
+   * The library would wait half a minute for an answer that went down with its connection, or for one to a request that it
+   * sent while it was still logging in again.
+   */
+  private async answered<T>(request: () => Promise<T>): Promise<T> {
+    if (this.xmpp.status !== 'online') throw new Error('the connection was lost');
     let lose: (() => void) | undefined;
     const lost = new Promise<never>((_, reject) => {
       lose = () => reject(new Error('the connection was lost'));
       this.xmpp.once('disconnect', lose);
     });
     try {
-      return await Promise.race([request, lost]);
+      return await Promise.race([request(), lost]);
     } finally {
       this.xmpp.off('disconnect', lose!);
     }
