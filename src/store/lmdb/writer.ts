@@ -1,3 +1,4 @@
+import { storeLatency } from '../../metrics/histogram.js';
 import { StoreError } from '../store.js';
 import { Arena } from './arena.js';
 import type { Environment } from './environment.js';
@@ -22,10 +23,12 @@ interface Batch {
   steps: Step[];
   bytes: number;
   arena: Arena;
+  /** When the first step was added (performance.now). */
+  since: number;
 }
 
 function emptyBatch(): Batch {
-  return { steps: [], bytes: 0, arena: new Arena() };
+  return { steps: [], bytes: 0, arena: new Arena(), since: 0 };
 }
 
 /** So many publishes in a row must find the disk full before those that follow in the same commit are refused untried. */
@@ -49,6 +52,9 @@ export class Writer {
   /** Steps so far that the disk had no room for. */
   private failed = 0;
   private unflushed: Step[] = [];
+  /** When the oldest step of the batch being written was added, and of those that wait to be on disk. */
+  private writingSince = 0;
+  private unflushedSince = Infinity;
   private syncing: Promise<void> | undefined;
 
   constructor(
@@ -75,7 +81,7 @@ export class Writer {
 
   /** The step joins the next commit. */
   add(step: Step): void {
-    this.next.steps.push(step);
+    if (this.next.steps.push(step) === 1) this.next.since = performance.now();
     if (!this.busy) {
       this.busy = true;
       setImmediate(() => void this.run());
@@ -119,7 +125,9 @@ export class Writer {
       const batch = this.next;
       this.next = this.spare;
       this.epoch++;
+      this.writingSince = batch.since;
       await this.write(batch);
+      if (!this.flushed) observe(batch.since);
       batch.steps = [];
       batch.bytes = 0;
       batch.arena.reset();
@@ -212,6 +220,7 @@ export class Writer {
     if (!this.flushed) for (const step of steps) step.done();
     else if (steps.length > 0) {
       this.unflushed.push(...steps);
+      this.unflushedSince = Math.min(this.unflushedSince, this.writingSince);
       this.syncing ??= this.syncAll().finally(() => (this.syncing = undefined));
     }
   }
@@ -220,12 +229,19 @@ export class Writer {
   private async syncAll(): Promise<void> {
     while (this.unflushed.length > 0) {
       const steps = this.unflushed.splice(0);
+      const since = this.unflushedSince;
+      this.unflushedSince = Infinity;
       try {
         await this.environment.sync();
+        observe(since);
         for (const step of steps) step.done();
       } catch (error) {
         for (const step of steps) step.fail(error as StoreError);
       }
     }
   }
+}
+
+function observe(since: number): void {
+  storeLatency.observe((performance.now() - since) / 1000);
 }
