@@ -166,10 +166,10 @@ export class Router {
     }
   }
 
-  // --- stream management ---------------------------------------------------------------------------------------------------
+  // --- after the end -------------------------------------------------------------------------------------------------------
 
   /**
-   * What an ended session did not acknowledge finds another way (XEP-0198 §5): messages as if they had just come for the
+   * What an ended session was not sent, or did not acknowledge (XEP-0198 §4), finds another way: messages as if they had just come for the
    * account, requests are answered with an error; notifications and presence are out of date by now.
    */
   reroute(session: Session): void {

@@ -35,6 +35,7 @@ export class Session implements Bound {
   /** The stanza that is being handled, or was the last to take time. */
   private handling: Promise<unknown> | undefined;
   private timer: NodeJS.Timeout | undefined;
+  private overflowing = false;
   readonly since = Date.now();
 
   constructor(
@@ -163,8 +164,11 @@ export class Session implements Bound {
 
   /** The outbox is full of what must not be dropped. */
   private overflow(): void {
+    if (this.overflowing) return;
+    this.overflowing = true;
     // Not from inside the push that found out: its caller is in the middle of a fan-out.
     queueMicrotask(() => {
+      this.overflowing = false;
       if (this.connection === undefined) this.end();
       else this.connection.fail({ condition: 'resource-constraint', text: 'the client does not read fast enough' });
     });
@@ -184,7 +188,7 @@ export class Session implements Bound {
     for (const watcher of this.context.watchers) watcher.sessionClosed(this);
     this.context.registry.remove(this);
     this.context.directory.unbind(this.entry());
-    if (this.sm !== undefined) this.context.router.reroute(this);
+    this.context.router.reroute(this);
     this.outbox.clear();
   }
 }

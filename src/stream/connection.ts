@@ -47,6 +47,8 @@ export class Connection implements Receiver {
   claimed: Jid | undefined;
   /** Inherited declarations for trees of this stream's stanzas, when they are not the usual two. */
   scope: Record<string, string> = USUAL_SCOPE;
+  /** The outbox belongs to a session, which outlives this connection. */
+  private lent = false;
   private headerSent = false;
   private ending = false;
   private over = false;
@@ -294,6 +296,7 @@ export class Connection implements Receiver {
   /** Negotiation is over: stanzas go to the session from here on. */
   bind(bound: Bound): void {
     this.bound = bound;
+    this.lent = true;
     this.negotiation = undefined;
   }
 
@@ -372,6 +375,7 @@ export class Connection implements Receiver {
   /** Another connection has taken the session over (XEP-0198 §5): this one has nothing left to do. */
   abandon(): void {
     this.bound = undefined;
+    this.lent = false;
     this.outbox = new Outbox(64 * 1024, 'disconnect', () => this.transport.destroy());
     this.outbox.sink = this.transport;
     this.fail({ condition: 'conflict', text: 'the session was resumed elsewhere' });
@@ -400,7 +404,7 @@ export class Connection implements Receiver {
     const bound = this.bound;
     this.bound = undefined;
     if (bound !== undefined) bound.detached(graceful);
-    else if (this.over) this.outbox.clear();
+    else if (this.over && !this.lent) this.outbox.clear();
   }
 }
 

@@ -239,13 +239,14 @@ export class Outbox {
     this.schedule();
   }
 
-  /** Empties the queue and hands out every stanza in it, unacknowledged ones first. */
+  /** Empties the queue and hands out every stanza in it, unacknowledged ones first; notifications are out of date by now. */
   *drainStanzas(): Generator<Buffer> {
     const mask = this.capacity - 1;
     for (let i = this.acked; i !== this.end; i++) {
       const at = (i & mask) << 1;
       const shared = this.ring[at + 1] as Shared | undefined;
-      if (shared !== undefined && !shared.nonza) {
+      if (shared?.node !== undefined) count(counters.drops, 'session_ended');
+      else if (shared !== undefined && !shared.nonza) {
         const head = this.ring[at] as Buffer | undefined;
         yield head === undefined ? shared.bytes : Buffer.concat([head, shared.bytes]);
       }
@@ -299,7 +300,8 @@ export class Outbox {
 
   /**
    * The queue is full. Notifications make room by policy, never anything else; what is left decides.
-   * The new entry is dropped when it is a notification itself; otherwise the connection is given up.
+   * The new entry is dropped when it is a notification itself; otherwise the connection is given up. The entry is then taken
+   * all the same, or nobody would know of it: who hears of the overflow ends the queue before more is read.
    */
   private makeRoom(size: number, incoming: Shared): boolean {
     if (this.policy !== 'disconnect') {
@@ -309,14 +311,15 @@ export class Outbox {
         if (this.bytes + size > (this.limit * 3) / 4) this.dropOldest(this.limit / 2);
       }
       if (this.bytes + size <= this.limit) return true;
-      if (incoming.node !== undefined) {
-        count(counters.drops, 'outbox_full');
-        return false;
-      }
+    }
+    // Where nobody is connected there is nobody to disconnect.
+    if (incoming.node !== undefined && (this.policy !== 'disconnect' || this.sink === undefined)) {
+      count(counters.drops, 'outbox_full');
+      return false;
     }
     count(counters.drops, 'outbox_overflow');
     this.onOverflow();
-    return false;
+    return incoming.node === undefined;
   }
 
   /** Of each node only the newest unsent notification stays; of `incoming` none, since it is newer. */

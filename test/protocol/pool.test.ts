@@ -214,16 +214,16 @@ describe('a worker is killed', () => {
     await survivor.done;
 
     const stored = await storedItems(owner, 'load-a');
-    expect(stored).toEqual(numbered(stored.length));
-    expect(cut.acknowledged).toEqual(numbered(cut.acknowledged.length));
+    expect(stored, "the victim's items").toEqual(numbered(stored.length));
+    expect(cut.acknowledged, 'its answers').toEqual(numbered(cut.acknowledged.length));
     expect(stored.length).toBeGreaterThanOrEqual(cut.acknowledged.length);
-    expect(await storedItems(owner, 'load-b')).toEqual(survivor.acknowledged);
+    expect(await storedItems(owner, 'load-b'), "the survivor's items").toEqual(survivor.acknowledged);
     for (const desk of desks) {
       await desk.ping(SERVICE);
       const got = (node: string) => desk.unread.filter(isItems(node)).flatMap(itemIds);
       // In order, without a gap, and everything that was acknowledged; one more may have been stored or sent when the worker died.
-      expect(got('load-b')).toEqual(survivor.acknowledged);
-      expect(got('load-a')).toEqual(numbered(got('load-a').length));
+      expect(got('load-b'), 'notifications of the survivor').toEqual(survivor.acknowledged);
+      expect(got('load-a'), 'notifications of the victim').toEqual(numbered(got('load-a').length));
       expect(got('load-a').length).toBeGreaterThanOrEqual(cut.acknowledged.length);
     }
 

@@ -258,12 +258,17 @@ describe('a silent client', () => {
     await device.client.close();
   });
 
-  test('that does not answer is cut, and may resume', async () => {
+  test('that does not answer is cut, and may resume with all that waits for it', async () => {
     const device = await login();
     device.acknowledging = 'never';
+    await fromPeer(device.jid, numbered(5));
+    await device.until(() => device.bodies().length === 5);
     await device.client.expectStreamError('connection-timeout');
+    await fromPeer(device.jid, numbered(5, 'late'));
     await device.resume();
-    await device.client.close();
+    await device.ping();
+    expect(device.bodies()).toEqual([...numbered(5), ...numbered(5, 'late')]);
+    await device.leave();
   });
 });
 

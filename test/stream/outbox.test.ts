@@ -155,6 +155,7 @@ describe('stream management in the outbox (XEP-0198)', () => {
     outbox.sink = undefined;
     outbox.push(Buffer.from('<2>'), stanza('</2>'));
     outbox.push(undefined, nonza('<n/>'));
+    outbox.push(undefined, stanza('<event/>', 'node'));
     expect([...outbox.drainStanzas()].map(String)).toEqual(['<1/>', '<2></2>']);
     expect(counters.outboxBytes).toBe(0);
   });
@@ -190,9 +191,13 @@ describe('a full outbox', () => {
   it('gives the connection up when what is queued must not be dropped', () => {
     const { sink, outbox, overflows } = make(100);
     sink.writable = false;
-    for (let i = 0; i < 20; i++) outbox.push(undefined, stanza('<chat>hello</chat>'));
-    expect(overflows()).toBeGreaterThan(0);
-    expect(outbox.bytes).toBeLessThanOrEqual(100);
+    for (let i = 0; overflows() === 0; i++) expect(outbox.push(undefined, stanza(`<chat>${i}</chat>`))).toBe(true);
+    expect(outbox.push(undefined, item(0, 'n'))).toBe(false);
+    // The one that did not fit is there to be returned to its sender.
+    const held = [...outbox.drainStanzas()].map(String);
+    expect(held.length * '<chat>0</chat>'.length).toBeGreaterThan(100);
+    expect(held).toEqual(held.map((_, i) => `<chat>${i}</chat>`));
+    expect(outbox.bytes).toBe(0);
   });
 
   it('gives the connection up at once under the policy disconnect', () => {
