@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { randomBytes } from 'node:crypto';
 import { connect as connectTcp, type Socket } from 'node:net';
-import { connect as connectTls } from 'node:tls';
+import { connect as connectTls, TLSSocket } from 'node:tls';
 import { DOMAIN, HOST, PASSWORD, type Broker } from './broker.js';
 
 export const TRANSPORTS = ['tcp', 'tls', 'ws'] as const;
@@ -163,7 +163,9 @@ export class Client {
   /** Closed by a reset: leaves no socket in TIME_WAIT. */
   abort(): void {
     this.socket.removeAllListeners('close');
-    this.socket.resetAndDestroy();
+    // Node cannot reset a connection below TLS.
+    if (this.socket instanceof TLSSocket) this.socket.destroy();
+    else this.socket.resetAndDestroy();
   }
 
   /** Waits for that text, or for what `what` finds the end of; it and all before it are taken. */
