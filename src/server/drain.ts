@@ -14,7 +14,8 @@ export function drain(connections: Set<Connection>, graceMilliseconds: number): 
       const late = Date.now() >= end;
       for (const connection of connections) {
         if (late) connection.fail({ condition: 'system-shutdown' });
-        else if (connection.idle) connection.close();
+        // What another worker queued for a socket here is still to come: that worker closes the stream when it is through.
+        else if (connection.idle && !connection.relayed) connection.close();
       }
       if (connections.size === 0) return resolve();
       if (Date.now() > end + 500) {

@@ -72,10 +72,13 @@ export class WebSocketTransport implements Transport {
     if (!this.gone) this.socket.close();
   }
 
+  /** The socket can take more. What is sent in the very call and fills it again would never be told of: so later. */
   drained(): void {
-    if (!this.blocked || this.gone) return;
-    this.blocked = false;
-    this.receiver.writable();
+    setImmediate(() => {
+      if (!this.blocked || this.gone) return;
+      this.blocked = false;
+      this.receiver.writable();
+    });
   }
 
   closed(): void {

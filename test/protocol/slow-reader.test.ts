@@ -143,6 +143,28 @@ describe('a reader that does not read, beside one that does', () => {
     await Promise.all([device.leave(), sensor.close()]);
   });
 
+  test.each(['tcp', 'tls', 'websocket'] as const)(
+    'gets all that is queued, over %s, without being asked again',
+    async (via) => {
+      const large = await start({ 'limits.outbox_bytes': 4 * FLOOD });
+      try {
+        const peer = await large.client('peer');
+        const slow = await large.client('slow', { via });
+        const bodies: string[] = [];
+        slow.watcher = (element) => bodies.push(element.child('body')?.text().replace(PAYLOAD, '') ?? element.name);
+        slow.pauseReading();
+        for (const body of numbered(COUNT)) peer.send(message(slow.jid, body + PAYLOAD));
+        await peer.ping();
+        slow.resumeReading();
+        await slow.expect((element) => element.child('body')?.text() === `${COUNT - 1}${PAYLOAD}`);
+        expect(bodies).toEqual(numbered(COUNT));
+        await Promise.all([peer.close(), slow.close()]);
+      } finally {
+        await large.stop();
+      }
+    },
+  );
+
   test('over WebSocket it is the same', async () => {
     const sensor = await server.client('sensor');
     const slow = await server.client('slow', { available: true, via: 'websocket' });
