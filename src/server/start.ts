@@ -50,7 +50,7 @@ export async function startServer(config: Config, options: { json: boolean }): P
 
   const host = config.listen_address;
   const workers = config.workers || (config.store === 'memory' ? 1 : availableParallelism());
-  const agreed = async (port: number | 'off') => (port === 'off' ? undefined : port === 0 ? findFreePort(host) : port);
+  const agreed = async (port: number | 'off') => (port === 'off' ? undefined : findFreePort(host, port));
   const settings: WorkerSettings = {
     config,
     version,
@@ -71,7 +71,9 @@ export async function startServer(config: Config, options: { json: boolean }): P
   });
   const metrics = new PoolMetrics(() => supervisor.askAll('metrics', {}));
   supervisor.handle('metrics', () => metrics.text());
-  supervisor.on('exit', () => metrics.died());
+  supervisor.on('exit', (_worker, code: number | null) => {
+    if (code !== 0) metrics.died();
+  });
 
   const first = (): WorkerInfo => {
     const worker = supervisor.workers[0];

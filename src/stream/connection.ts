@@ -75,6 +75,7 @@ export class Connection implements Receiver {
     if (limits.enabled) this.bucket = new TokenBucket(limits.bytes_per_second, limits.burst_bytes);
     this.negotiation = new Negotiation(this);
     host.connections.add(this);
+    host.log.debug({ connection: this.id, address: transport.remoteAddress, via: transport.kind }, 'connected');
     if (this.handle === 0) this.fail({ condition: 'resource-constraint', text: 'too many streams' });
   }
 
@@ -390,6 +391,7 @@ export class Connection implements Receiver {
   closed(): void {
     if (this.over) return;
     this.over = true;
+    this.host.log.debug({ connection: this.id }, 'disconnected');
     this.letGo(false);
     this.relay?.closed();
     this.negotiation?.abort();

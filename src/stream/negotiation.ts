@@ -196,6 +196,10 @@ export class Negotiation {
     // RFC 6120 §6.4.6; what was said in the clear may not have been said by this client.
     if (transport.secure && !this.speaksFor(step.user)) return MISTAKEN;
     counters.logins++;
+    host.log.debug(
+      { connection: this.connection.id, user: step.user, mechanism: this.exchange?.mechanism },
+      'logged in',
+    );
     this.exchange = undefined;
     this.user = step.user;
     const data = step.data === undefined ? '' : step.data.length === 0 ? '=' : step.data.toString('base64');
@@ -209,6 +213,10 @@ export class Negotiation {
     const { host, transport } = this.connection;
     this.exchange = undefined;
     count(counters.loginFailures, condition);
+    host.log.info(
+      { connection: this.connection.id, address: transport.remoteAddress, condition, text },
+      'a login failed',
+    );
     if (condition !== 'aborted') host.gate.failed(transport.remoteAddress);
     const words = text === undefined ? '' : `<text xml:lang='en'>${escapeAttr(text)}</text>`;
     this.connection.sendNonza(`<failure xmlns='${NS_SASL}'><${condition}/>${words}</failure>`);
