@@ -13,6 +13,9 @@ export interface Directory {
   remote(bare: string): readonly SessionEntry[];
   /** Sessions in the whole pool. */
   count(): number;
+  /** Resolves when no write is under way; those that come wait for {@link release}. For another process that opens the tables. */
+  hold?(): Promise<void>;
+  release?(): void;
   close(): Promise<void>;
 }
 

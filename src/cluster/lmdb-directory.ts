@@ -51,6 +51,9 @@ export class LmdbDirectory implements Directory {
   private readonly base: number;
   private writes = 0;
   private closed = false;
+  /** Set while another process opens the tables: nothing is written until it resolves. */
+  private gate: Promise<void> | undefined;
+  private openGate: (() => void) | undefined;
   private barrier: Promise<void> | undefined;
   private bounded: Promise<void> | undefined;
 
@@ -85,6 +88,7 @@ export class LmdbDirectory implements Directory {
     let displaced: SessionEntry | undefined;
     try {
       for (;;) {
+        if (this.gate !== undefined) await this.gate;
         shard.resetReadTxn();
         const found = shard.getEntry(key);
         displaced = found && entryOf(entry.bare, found.value);
@@ -148,6 +152,7 @@ export class LmdbDirectory implements Directory {
       shard.readerCheck();
       let start: Buffer | undefined;
       for (;;) {
+        if (this.gate !== undefined) await this.gate;
         shard.resetReadTxn();
         const slice = shard.getRange({ start, limit: SWEEP_SLICE, versions: true }).asArray as never;
         const rows = (await slice) as { key: Buffer; value: Row; version: number }[];
@@ -159,14 +164,26 @@ export class LmdbDirectory implements Directory {
     }
   }
 
+  async hold(): Promise<void> {
+    this.gate ??= new Promise((resolve) => (this.openGate = resolve));
+    await Promise.all(this.shards.map((shard) => shard.committed));
+  }
+
+  release(): void {
+    this.gate = undefined;
+    this.openGate?.();
+  }
+
   async close(): Promise<void> {
     this.closed = true;
+    this.release();
     await Promise.all(this.shards.map((shard) => shard.close()));
   }
 
   /** Writes, and tells the others once it is there for them to read; a full disk delays it, so that no ghost stays. */
   private write(entry: SessionEntry, attempt: () => Promise<boolean>): void {
-    attempt().then(
+    const tried = this.gate === undefined ? attempt() : this.gate.then(attempt);
+    tried.then(
       (done) => {
         if (done) this.bus.broadcast(CHANNEL.directory, Buffer.from(entry.bare));
       },

@@ -13,6 +13,7 @@ import { PoolMetrics } from '../metrics/aggregate.js';
 import { serverSecret } from '../stream/sasl/secret.js';
 import { CertificateStore } from '../stream/tls/certificates.js';
 import { createLogger } from './log.js';
+import { Openings } from './openings.js';
 import type { WorkerReady, WorkerSettings } from './worker.js';
 
 const version = (
@@ -71,7 +72,11 @@ export async function startServer(config: Config, options: { json: boolean }): P
   });
   const metrics = new PoolMetrics(() => supervisor.askAll('metrics', {}));
   supervisor.handle('metrics', () => metrics.text());
-  supervisor.on('exit', (_worker, code: number | null) => {
+  const openings = new Openings(supervisor);
+  supervisor.handle('opening', (_body, worker) => openings.begin(`worker ${worker.number}`));
+  supervisor.handle('opened', (_body, worker) => openings.end(`worker ${worker.number}`));
+  supervisor.on('exit', (worker: WorkerInfo, code: number | null) => {
+    openings.end(`worker ${worker.number}`);
     if (code !== 0) metrics.died();
   });
 
@@ -86,6 +91,9 @@ export async function startServer(config: Config, options: { json: boolean }): P
       OPERATIONS.map((name) => [name, (args: never) => supervisor.ask(first(), 'admin', { name, args })]),
     ),
     status: () => started && status(started),
+    // For whoever opens the store beside the workers, such as a backup.
+    'store.opening': () => openings.begin('another process'),
+    'store.opened': () => openings.end('another process'),
   });
   await control.listen();
   const stop = stopper(async () => {

@@ -70,11 +70,14 @@ async function run(pool: Membership): Promise<void> {
   const started = Date.now();
 
   // What lasts, who may log in, and the certificates.
+  await pool.ask('opening');
   const store = await openStore({
     kind: config.store,
     path: paths(config.data_dir).store,
     durability: config.durability,
   });
+  const directory = await openDirectory({ pool, dataDir: config.data_dir });
+  await pool.ask('opened');
   const proofs = new ProofCache({
     key: Buffer.from(settings.proofKey, 'base64'),
     capacity: config.sasl.proof_capacity,
@@ -92,7 +95,6 @@ async function run(pool: Membership): Promise<void> {
     log,
     ticketKeys: Buffer.from(settings.ticketKeys, 'base64'),
   });
-  const directory = await openDirectory({ pool, dataDir: config.data_dir });
 
   // Sessions, the services beside them, and what both answer.
   const scanner = Scanner.create({ memoryBytes: limits.scanner_bytes });
@@ -205,6 +207,11 @@ async function run(pool: Membership): Promise<void> {
     },
   });
   pool.handle('admin', ({ name, args }: { name: keyof Operations; args: never }) => admin[name](args));
+  pool.handle('hold', () => Promise.all([store.hold?.(), directory.hold?.()]).then(() => true));
+  pool.handle('release', () => {
+    store.release?.();
+    directory.release?.();
+  });
   pool.onReload(async () => {
     if (!(await certificates.reload())) throw new Error('the certificate was not reloaded; see the log');
   });

@@ -14,6 +14,9 @@ export interface Store {
   readonly items: ItemStore;
   /** Resolves when all that was accepted is on disk. */
   flush(): Promise<void>;
+  /** Resolves when no write is under way; those that come wait for {@link release}. For another process that opens the same files. */
+  hold?(): Promise<void>;
+  release?(): void;
   /** Flushes and lets go of every resource; the store must not be used afterwards. */
   close(): Promise<void>;
 }

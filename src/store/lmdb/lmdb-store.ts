@@ -43,6 +43,14 @@ export class LmdbStore implements Store {
     await this.environment.sync();
   }
 
+  hold(): Promise<void> {
+    return this.writer.hold();
+  }
+
+  release(): void {
+    this.writer.release();
+  }
+
   close(): Promise<void> {
     return (this.closing ??= this.finish());
   }

@@ -36,6 +36,12 @@ const FAILURES = 3;
 /** Bytes that may wait for the commit in progress. */
 const QUEUE_BYTES = 64 * 2 ** 20;
 
+/** Something to wait for until somebody opens it. */
+class Gate {
+  open!: () => void;
+  readonly opened = new Promise<void>((resolve) => (this.open = resolve));
+}
+
 /**
  * Groups the writes of a process into commits. One batch is being written at a time, and what comes meanwhile makes the
  * next one: so writes take effect in the order of the calls, and the busier it is, the fewer commits there are.
@@ -56,6 +62,9 @@ export class Writer {
   private writingSince = 0;
   private unflushedSince = Infinity;
   private syncing: Promise<void> | undefined;
+  /** The commit that is under way, or was the last. */
+  private writing: Promise<void> | undefined;
+  private gate: Gate | undefined;
 
   constructor(
     private readonly environment: Environment,
@@ -108,6 +117,17 @@ export class Writer {
     });
   }
 
+  /** Resolves when no commit is under way; the next one waits for {@link release}. */
+  async hold(): Promise<void> {
+    this.gate ??= new Gate();
+    await this.writing;
+  }
+
+  release(): void {
+    this.gate?.open();
+    this.gate = undefined;
+  }
+
   /** Resolves when all that was added is committed. */
   settled(): Promise<void> {
     return this.busy ? new Promise((resolve) => this.idle.push(resolve)) : Promise.resolve();
@@ -116,17 +136,20 @@ export class Writer {
   /** Resolves when all that was added is committed and acknowledged; nothing more is taken. */
   async close(): Promise<void> {
     this.closed = true;
+    this.release();
     await this.settled();
     await this.syncing;
   }
 
   private async run(): Promise<void> {
     while (this.next.steps.length > 0) {
+      if (this.gate !== undefined) await this.gate.opened;
       const batch = this.next;
       this.next = this.spare;
       this.epoch++;
       this.writingSince = batch.since;
-      await this.write(batch);
+      this.writing = this.write(batch);
+      await this.writing;
       if (!this.flushed) observe(batch.since);
       batch.steps = [];
       batch.bytes = 0;
