@@ -146,7 +146,6 @@ const ORDERED: readonly [smaller: string, larger: string, consequence?: string][
   ['limits.stanza_bytes', 'limits.scanner_bytes'],
   ['limits.stanza_bytes', 'limits.bus_backlog_bytes'],
   ['limits.stanza_bytes', 'limits.outbox_bytes', 'a stanza of that size reaches nobody'],
-  ['limits.stanza_bytes', 'sm.queue_bytes', 'a stanza of that size ends every session with stream management'],
 ];
 
 function sizes(config: Config): Finding[] {

@@ -121,9 +121,6 @@ export const schema = z.strictObject({
         .default(300)
         .describe('How long a cut session waits to be resumed, at most; 0 allows no resumption.'),
       request_every: whole(1, 100_000).default(50).describe('Stanzas sent before an acknowledgement is requested.'),
-      queue_bytes: whole(64 * KIB)
-        .default(4 * MIB)
-        .describe('Bytes that may wait for an acknowledgement; a session with more is closed.'),
     },
     'Stream management.',
   ),

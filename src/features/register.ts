@@ -1,7 +1,7 @@
-import { CHANNEL } from '../cluster/bus.js';
 import type { Config } from '../config/config.js';
 import { localpart } from '../jid/precis.js';
 import { count, counters } from '../metrics/counters.js';
+import { endSessions } from '../session/bind.js';
 import { refuse, type StanzaError } from '../session/errors.js';
 import type { Session } from '../session/session.js';
 import { StoreError } from '../store/store.js';
@@ -113,22 +113,9 @@ function remove(accounts: Accounts, session: Session): Promise<IqAnswer> {
   return whenPossible(async () => {
     if (!(await accounts.remove(session.jid.local))) return refuse('registration-required');
     // The result goes out before the streams end.
-    setImmediate(endSessions, session);
+    setImmediate(endSessions, session.context, session.jid.bare, 'the account was removed');
     return undefined;
   });
-}
-
-/** Every session of the account ends, at other workers too; here with `not-authorized` (XEP-0077 §3.2). */
-function endSessions({ jid: { bare }, context }: Session): void {
-  for (const { resource, worker, id } of context.directory.remote(bare)) {
-    context.bus.send(worker, CHANNEL.kick, Buffer.from(JSON.stringify({ full: `${bare}/${resource}`, id })));
-  }
-  for (const session of [...context.registry.bare(bare)]) {
-    const { connection } = session;
-    session.outbox.flush();
-    session.end();
-    connection?.fail({ condition: 'not-authorized', text: 'the account was removed' });
-  }
 }
 
 /** The store or the password derivation may have to refuse for now. */

@@ -14,7 +14,7 @@ import { metricsRegistry } from '../metrics/registry.js';
 import { publishToWrite } from '../metrics/histogram.js';
 import { PubSub } from '../pubsub/pubsub.js';
 import type { SessionContext } from '../session/context.js';
-import { bindSession, listenForKicks } from '../session/bind.js';
+import { bindSession, endSessions, listenForKicks } from '../session/bind.js';
 import { Registry } from '../session/registry.js';
 import { Resumption } from '../session/resumption.js';
 import { Router } from '../session/router.js';
@@ -202,9 +202,7 @@ async function run(pool: Membership): Promise<void> {
     store,
     accounts,
     removeNode: (name) => pubsub.removeNode(name),
-    revoked: (user) => {
-      for (const session of [...registry.bare(`${user}@${config.domain}`)]) session.kick('the account has changed');
-    },
+    revoked: (user) => endSessions(context, `${user}@${config.domain}`, 'the account has changed'),
   });
   pool.handle('admin', ({ name, args }: { name: keyof Operations; args: never }) => admin[name](args));
   pool.handle('hold', () => Promise.all([store.hold?.(), directory.hold?.()]).then(() => true));

@@ -2,6 +2,7 @@ import { CHANNEL } from '../cluster/bus.js';
 import { makeJid } from '../jid/jid.js';
 import type { Connection } from '../stream/connection.js';
 import { randomId } from '../stream/ids.js';
+import type { StreamCondition } from '../stream/errors.js';
 import type { SessionContext } from './context.js';
 import { StanzaError, refuse } from './errors.js';
 import { Session } from './session.js';
@@ -39,11 +40,29 @@ export async function bindSession(
   return session;
 }
 
-/** Listens for sessions of this worker whose resource was taken at another. */
+/** What a worker tells another of a session that has to end. */
+interface Kick {
+  full: string;
+  id: string;
+  text?: string;
+  condition?: StreamCondition;
+}
+
+/** Listens for sessions of this worker whose resource was taken at another, or whose account is gone. */
 export function listenForKicks(context: SessionContext): void {
   context.bus.listen(CHANNEL.kick, (_from, body) => {
-    const { full, id } = JSON.parse(body.toString()) as { full: string; id: string };
+    const { full, id, text = REPLACED, condition } = JSON.parse(body.toString()) as Kick;
     const session = context.registry.full(full);
-    if (session?.id === id) session.kick(REPLACED);
+    if (session?.id === id) session.kick(text, condition);
   });
+}
+
+/** Ends all sessions of an account, at every worker: it is gone, or has another password. */
+export function endSessions(context: SessionContext, bare: string, text: string): void {
+  const condition = 'not-authorized';
+  for (const { resource, worker, id } of context.directory.remote(bare)) {
+    const kick: Kick = { full: `${bare}/${resource}`, id, text, condition };
+    context.bus.send(worker, CHANNEL.kick, Buffer.from(JSON.stringify(kick)));
+  }
+  for (const session of [...context.registry.bare(bare)]) session.kick(text, condition);
 }

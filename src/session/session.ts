@@ -1,5 +1,6 @@
 import { counters } from '../metrics/counters.js';
 import type { Connection, Next } from '../stream/connection.js';
+import type { StreamCondition } from '../stream/errors.js';
 import type { Bound } from '../stream/host.js';
 import type { Outbox } from '../stream/outbox.js';
 import { Shared } from '../stream/outbox.js';
@@ -155,11 +156,11 @@ export class Session implements Bound {
   }
 
   /** Closes the session and its stream, e.g. because another session took the resource (RFC 6120 §7.7.2.2). */
-  kick(text: string): void {
+  kick(text: string, condition: StreamCondition = 'conflict'): void {
     const connection = this.connection;
     this.outbox.flush();
     this.end();
-    connection?.fail({ condition: 'conflict', text });
+    connection?.fail({ condition, text });
   }
 
   /** The outbox is full of what must not be dropped. */

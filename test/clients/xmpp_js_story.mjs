@@ -53,6 +53,8 @@ async function resume(sensor, dashboard) {
   const to = dashboard.jid.toString();
   const send = (n) => sensor.send(xml('message', { to, type: 'chat' }, xml('body', {}, String(n))));
   for (let n = 0; n < 20; n++) await send(n);
+  // What was answered after it tells that stream management is on.
+  await dashboard.iqCaller.get(xml('ping', { xmlns: 'urn:xmpp:ping' }), 'localhost');
   // The library wraps the socket; the cable is pulled below it.
   (dashboard.socket.socket ?? dashboard.socket).destroy();
   for (let n = 20; n < 40; n++) await send(n);

@@ -22,13 +22,9 @@ export class Client {
       jid,
       available: true,
       isAdmin,
-      outbox: { flush: () => this.log.push('flush') },
-      end: () => this.log.push('end'),
-      connection: {
-        fail: ({ condition }: { condition: string }) => {
-          this.log.push(`fail ${condition}`);
-          over();
-        },
+      kick: (text: string, condition: string) => {
+        this.log.push(`${condition}: ${text}`);
+        over();
       },
       context: {
         registry: { bare: (bare: string) => (bare === jid.bare ? [this.session, ABSENT] : []) },
@@ -63,9 +59,7 @@ export class Client {
 const ABSENT = {
   jid: parseJid('juliet@localhost/absent'),
   available: false,
-  outbox: { flush: () => undefined },
-  end: () => undefined,
-  connection: undefined,
+  kick: () => undefined,
 };
 
 /** The whole set over accounts in a Map, where juliet's password is r0m30. */

@@ -136,11 +136,9 @@ describe('registration of those who are logged in', () => {
     await client.ended;
     expect(await accounts.exists('juliet')).toBe(false);
     expect(client.log).toEqual([
-      'kick 2 {"full":"juliet@localhost/garden","id":"2.x"}',
-      'kick 2 {"full":"juliet@localhost/silent","id":"2.y"}',
-      'flush',
-      'end',
-      'fail not-authorized',
+      'kick 2 {"full":"juliet@localhost/garden","id":"2.x","text":"the account was removed","condition":"not-authorized"}',
+      'kick 2 {"full":"juliet@localhost/silent","id":"2.y","text":"the account was removed","condition":"not-authorized"}',
+      'not-authorized: the account was removed',
     ]);
   });
 
