@@ -14,7 +14,7 @@ export interface DemoOptions extends LoginOptions {
   sensors: number;
   /** Seconds between two readings of a sensor. */
   interval: number;
-  /** Seconds; without it until stopped. */
+  /** Seconds from the first reading on; without it until stopped. */
   duration?: number;
 }
 
@@ -37,9 +37,7 @@ export async function demo(config: Config, options: DemoOptions): Promise<void> 
   try {
     const dashboard = await account.connect();
     connections.push(dashboard);
-    await untilStopped(options.duration, (signal) =>
-      present(account, dashboard, connections, sensors, fleet, options, signal),
-    );
+    await untilStopped((signal) => present(account, dashboard, connections, sensors, fleet, options, signal));
   } catch (error) {
     const condition = conditionOf(error);
     throw condition === undefined ? error : new CliError(`the broker refuses the demo: ${condition}`);
@@ -99,7 +97,7 @@ async function present(
     };
     const subtitle = `${sensors.length} sensors at ${view.service}, every ${options.interval} s   Ctrl-C ends`;
     const refused = new AbortController();
-    const running = AbortSignal.any([signal, refused.signal]);
+    const running = AbortSignal.any([signal, refused.signal, ...ends(options.duration)]);
     const publishing = runSensors(sensors, publishers, view.service, options.interval, events, running);
     await Promise.all([publishing.finally(() => refused.abort()), show(fleet, subtitle, running)]);
     for (const end = performance.now() + SETTLE_MS; underway.size > 0 && performance.now() < end;)
@@ -107,6 +105,11 @@ async function present(
   } finally {
     if (dashboard.status === 'online') await clear(view, sensors);
   }
+}
+
+/** The show's own end; setting it up takes as long as it takes. */
+function ends(seconds: number | undefined): AbortSignal[] {
+  return seconds === undefined ? [] : [AbortSignal.timeout(seconds * 1000)];
 }
 
 async function clear(view: PubSubClient, sensors: Sensor[]): Promise<void> {

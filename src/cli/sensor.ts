@@ -31,7 +31,7 @@ export async function sensor(config: Config, options: SensorOptions): Promise<vo
     });
     const where = `${printable(options.node)} at ${pubsub.service}`;
     process.stdout.write(`${made ? 'made and publishing to' : 'publishing to'} ${where} as ${String(xmpp.jid)}\n`);
-    await untilStopped(undefined, (signal) => publishReadings(pubsub, options, signal));
+    await untilStopped((signal) => publishReadings(pubsub, options, signal));
   } catch (error) {
     throw explain(error, options.node);
   } finally {

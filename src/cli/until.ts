@@ -1,13 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 
 /**
- * Runs `work` until it ends by itself, Ctrl-C or SIGTERM comes, or `seconds` have passed. `work` gets a signal and must
- * return soon after it fires; a second Ctrl-C ends the process at once.
+ * Runs `work` until it ends by itself, or Ctrl-C or SIGTERM comes. `work` gets a signal and must return soon after it
+ * fires; a second Ctrl-C ends the process at once.
  */
-export async function untilStopped(
-  seconds: number | undefined,
-  work: (signal: AbortSignal) => Promise<void>,
-): Promise<void> {
+export async function untilStopped(work: (signal: AbortSignal) => Promise<void>): Promise<void> {
   const stop = new AbortController();
   const onSignal = () => {
     if (stop.signal.aborted) process.exit(130);
@@ -15,11 +12,9 @@ export async function untilStopped(
   };
   process.on('SIGINT', onSignal);
   process.on('SIGTERM', onSignal);
-  const timer = seconds === undefined ? undefined : setTimeout(() => stop.abort(), seconds * 1000);
   try {
     await work(stop.signal);
   } finally {
-    clearTimeout(timer);
     process.off('SIGINT', onSignal);
     process.off('SIGTERM', onSignal);
   }

@@ -24,7 +24,7 @@ export async function watch(config: Config, node: string, options: WatchOptions)
   const xmpp = await account.connect();
   const pubsub = new PubSubClient(xmpp, account.target.pubsub);
   try {
-    await untilStopped(undefined, async (signal) => {
+    await untilStopped(async (signal) => {
       const end = new AbortController();
       const ended = AbortSignal.any([signal, end.signal]);
       const view = process.stdout.isTTY ? liveView(node, pubsub.service) : undefined;

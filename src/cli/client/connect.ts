@@ -31,7 +31,8 @@ export async function connect(target: Target, credentials: Credentials, resource
     service,
     domain: target.domain,
     username,
-    password: credentials.password,
+    credentials: (authenticate, mechanisms, _fast, entity) =>
+      authenticate({ username, password: credentials.password }, choose(mechanisms, target, entity.isSecure())),
     ...(resource && { resource }),
   });
   if (service === SERVICE) useSecureSockets(xmpp, target);
@@ -44,6 +45,17 @@ export async function connect(target: Target, credentials: Credentials, resource
     await disconnect(xmpp);
     throw inWords(error as Failure, target, credentials);
   }
+}
+
+/**
+ * The library's SCRAM takes a tenth of a second of CPU for each login. On this machine, where the certificate is the broker's
+ * own, PLAIN gives nothing away and a fleet logs in at once; over the network the password stays at home.
+ */
+function choose(mechanisms: string[], target: Target, secure: boolean): string {
+  if (secure && isLoopback(target.host) && mechanisms.includes('PLAIN')) return 'PLAIN';
+  const chosen = mechanisms.find((mechanism) => mechanism !== 'PLAIN') ?? (secure ? mechanisms[0] : undefined);
+  if (chosen === undefined) throw new Error('the broker offers no login that is safe on this connection');
+  return chosen;
 }
 
 /** Closes the stream and waits for the server to close its side. */

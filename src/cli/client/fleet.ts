@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import type { XmppClient } from '@xmpp/client';
 import { pause } from '../until.js';
 import { PubSubClient } from './pubsub.js';
@@ -43,6 +44,8 @@ export async function runSensors(
   events: FleetEvents,
   signal: AbortSignal,
 ): Promise<void> {
+  // Every sensor listens.
+  setMaxListeners(0, signal);
   const session = Date.now().toString(36);
   const publishers = connections.map((xmpp) => new PubSubClient(xmpp, service));
   const run = async (sensor: Sensor, index: number) => {

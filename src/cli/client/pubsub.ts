@@ -1,8 +1,10 @@
+import { randomBytes } from 'node:crypto';
 import { xml, type XmlElement, type XmppClient } from '@xmpp/client';
 
 const NS = 'http://jabber.org/protocol/pubsub';
 const NS_EVENT = `${NS}#event`;
 const NS_OWNER = `${NS}#owner`;
+const NS_STANZAS = 'urn:ietf:params:xml:ns:xmpp-stanzas';
 const NS_DATA = 'jabber:x:data';
 const NS_DISCO_ITEMS = 'http://jabber.org/protocol/disco#items';
 
@@ -11,19 +13,40 @@ export interface Item {
   payload: XmlElement | undefined;
 }
 
-/** Condition of a stanza error that the server answered with (RFC 6120 §8.3.3). */
-export function conditionOf(error: unknown): string | undefined {
-  return (error as { condition?: string }).condition;
+/** The server's refusal of a request (RFC 6120 §8.3.3). */
+export class Refusal extends Error {
+  constructor(readonly condition: string) {
+    super(`refused: ${condition}`);
+  }
 }
 
-/** A client's view of one pub-sub service (XEP-0060). Requests reject with the server's stanza error. */
+/** Condition of the stanza error that the server answered with. */
+export function conditionOf(error: unknown): string | undefined {
+  return error instanceof Refusal ? error.condition : undefined;
+}
+
+/** How long an answer may take. */
+const ANSWER_TIMEOUT_MS = 15_000;
+
+/** A client's view of one pub-sub service (XEP-0060). Requests reject with a {@link Refusal}, or when the connection is lost. */
 export class PubSubClient {
+  private readonly waiting = new Map<string, (answer: XmlElement | Error) => void>();
+  private readonly prefix = randomBytes(6).toString('base64url');
+  private requests = 0;
+
   constructor(
     readonly xmpp: XmppClient,
     readonly service: string,
   ) {
-    // One for each request that waits for its answer.
+    // One for each sensor that shares the connection.
     xmpp.setMaxListeners(0);
+    xmpp.on('stanza', (stanza: XmlElement) => {
+      const { id = '', type = '', from } = stanza.attrs;
+      if (stanza.name === 'iq' && /^(result|error)$/.test(type) && from === service) this.waiting.get(id)?.(stanza);
+    });
+    xmpp.on('disconnect', () => {
+      for (const settle of this.waiting.values()) settle(new Error('the connection was lost'));
+    });
   }
 
   /** XEP-0060 §8.1.3; false when the node exists already. */
@@ -55,20 +78,19 @@ export class PubSubClient {
   /** The newest item (XEP-0060 §6.5.7). */
   async latest(node: string): Promise<Item | undefined> {
     const request = xml('pubsub', { xmlns: NS }, xml('items', { node, max_items: '1' }));
-    const answer = await this.answered(() => this.xmpp.iqCaller.get(request, this.service));
+    const answer = await this.request('get', request);
     return itemsIn(answer?.getChild('items')).at(-1);
   }
 
   /** XEP-0060 §8.4. */
   async remove(node: string): Promise<void> {
-    const request = xml('pubsub', { xmlns: NS_OWNER }, xml('delete', { node }));
-    await this.answered(() => this.xmpp.iqCaller.set(request, this.service));
+    await this.request('set', xml('pubsub', { xmlns: NS_OWNER }, xml('delete', { node })));
   }
 
   /** Names of the nodes that the service shows (XEP-0060 §5.2). */
   async nodes(): Promise<string[]> {
     const request = xml('query', { xmlns: NS_DISCO_ITEMS });
-    const answer = await this.answered(() => this.xmpp.iqCaller.get(request, this.service));
+    const answer = await this.request('get', request);
     return (answer?.getChildren('item') ?? []).map((item) => item.attrs['node'] ?? '').filter((name) => name !== '');
   }
 
@@ -84,27 +106,41 @@ export class PubSubClient {
     });
   }
 
-  private async set(...children: XmlElement[]): Promise<XmlElement | undefined> {
-    return this.answered(() => this.xmpp.iqCaller.set(xml('pubsub', { xmlns: NS }, ...children), this.service));
+  private set(...children: XmlElement[]): Promise<XmlElement | undefined> {
+    return this.request('set', xml('pubsub', { xmlns: NS }, ...children));
   }
 
   /**
-   * The library would wait half a minute for an answer that went down with its connection, or for one to a request that it
-   * sent while it was still logging in again.
+   * Resolves to the payload of the answer. The library's own iq caller is not used: it takes an error that arrives before its
+   * write is confirmed for one that nobody handles, which ends the process, and it waits for answers that went down with
+   * their connection.
    */
-  private async answered<T>(request: () => Promise<T>): Promise<T> {
-    if (this.xmpp.status !== 'online') throw new Error('the connection was lost');
-    let lose: (() => void) | undefined;
-    const lost = new Promise<never>((_, reject) => {
-      lose = () => reject(new Error('the connection was lost'));
-      this.xmpp.once('disconnect', lose);
+  private request(type: 'get' | 'set', payload: XmlElement): Promise<XmlElement | undefined> {
+    // While it logs in again nothing but the login may be sent.
+    if (this.xmpp.status !== 'online') return Promise.reject(new Error('the connection was lost'));
+    const id = `${this.prefix}-${++this.requests}`;
+    return new Promise((resolve, reject) => {
+      const settle = (answer: XmlElement | Error) => {
+        clearTimeout(timer);
+        this.waiting.delete(id);
+        if (answer instanceof Error) reject(answer);
+        else if (answer.attrs['type'] === 'error') reject(new Refusal(conditionIn(answer)));
+        else resolve(answer.getChildElements()[0]);
+      };
+      const timer = setTimeout(() => settle(new Error('no answer')), ANSWER_TIMEOUT_MS);
+      this.waiting.set(id, settle);
+      this.xmpp.send(xml('iq', { type, to: this.service, id }, payload)).catch(settle);
     });
-    try {
-      return await Promise.race([request(), lost]);
-    } finally {
-      this.xmpp.off('disconnect', lose!);
-    }
   }
+}
+
+/** The defined condition is the first child in its namespace that is not the text. */
+function conditionIn(answer: XmlElement): string {
+  const children = answer.getChild('error')?.getChildElements() ?? [];
+  return (
+    children.find((child) => child.attrs['xmlns'] === NS_STANZAS && child.name !== 'text')?.name ??
+    'undefined-condition'
+  );
 }
 
 function itemsIn(items: XmlElement | undefined): Item[] {

@@ -29,11 +29,6 @@ declare module '@xmpp/client' {
     toString(): string;
   }
 
-  export interface IqCaller {
-    get(child: XmlElement, to?: string, timeoutMs?: number): Promise<XmlElement | undefined>;
-    set(child: XmlElement, to?: string, timeoutMs?: number): Promise<XmlElement | undefined>;
-  }
-
   /** A class of connections, one per scheme of service URIs. */
   export interface TransportClass {
     new (options?: unknown): object;
@@ -43,7 +38,6 @@ declare module '@xmpp/client' {
   export interface XmppClient extends EventEmitter {
     jid: XmppJid | null;
     status: string;
-    iqCaller: IqCaller;
     reconnect: { delay: number; start(): void; stop(): void };
     transports: TransportClass[];
     start(): Promise<XmppJid>;
@@ -56,7 +50,15 @@ declare module '@xmpp/client' {
     service: string;
     domain: string;
     username: string;
-    password: string;
+    credentials: Authenticate;
     resource?: string;
   }): XmppClient;
+
+  /** Chooses one of the mechanisms that both sides know, best first, and calls `authenticate` with it. */
+  export type Authenticate = (
+    authenticate: (credentials: { username: string; password: string }, mechanism: string) => Promise<void>,
+    mechanisms: string[],
+    fast: unknown,
+    entity: XmppClient,
+  ) => Promise<void>;
 }
