@@ -58,7 +58,10 @@ function server(thrum: Command): void {
         const { startServer } = await import('../server/start.js');
         await startServer(config, { json: options.json ?? false }).catch((error: NodeJS.ErrnoException) => {
           const taken = 'another program listens there: stop it, or set another port (0 picks a free one)';
-          throw new CliError(`cannot start: ${error.message}`, error.code === 'EADDRINUSE' || error.message.endsWith('in use') ? taken : undefined);
+          throw new CliError(
+            `cannot start: ${error.message}`,
+            error.code === 'EADDRINUSE' || error.message.endsWith('in use') ? taken : undefined,
+          );
         });
       }),
     ['thrum start', 'thrum start --config /etc/thrum.yaml', 'thrum start --json --set store=memory --set c2s.port=0'],
