@@ -15,8 +15,8 @@ export interface Bus {
   request(peer: number, channel: Channel, body: Uint8Array, timeoutMs?: number): Promise<Buffer>;
   /** One listener per channel. `body` is valid only during the call. What it returns answers a `request`. */
   listen(channel: Channel, listener: BusListener): void;
-  /** Resolves when every live peer has handled all frames that were sent to it before. */
-  barrier(): Promise<void>;
+  /** Resolves when those of the peers that live (by default all) have handled all frames that were sent to them before. */
+  barrier(peers?: readonly number[]): Promise<void>;
   /** Bytes waiting to be written to the slowest peer; above `highWater` publishers should be paused. */
   readonly backlog: number;
   readonly congested: boolean;

@@ -120,10 +120,10 @@ export class LocalBus implements Bus {
     this.listeners[channel] = listener;
   }
 
-  barrier(): Promise<void> {
+  barrier(peers?: readonly number[]): Promise<void> {
     if (this.links.length === 0 || this.closed) return SETTLED;
     this.schedule();
-    return this.barriers.join();
+    return this.barriers.join(peers);
   }
 
   get backlog(): number {
@@ -165,7 +165,7 @@ export class LocalBus implements Bus {
     this.peers.clear();
     this.links = [];
     this.requests.end();
-    this.barriers.leave([]);
+    this.barriers.leave(new Set());
     const { server } = this;
     if (!server) return;
     await new Promise<void>((resolve) => server.close(() => resolve()));
@@ -265,9 +265,9 @@ export class LocalBus implements Bus {
   private readonly flush = (): void => {
     this.scheduled = false;
     const barrier = this.barriers.leave(this.peers);
-    if (barrier > 0) {
-      this.id(barrier);
-      for (const number of this.peers) {
+    if (barrier !== undefined) {
+      this.id(barrier.id);
+      for (const number of barrier.peers) {
         const peer = this.known.get(number)!;
         peer.owed++;
         peer.link!.add(CONTROL.barrier, 4, [this.idOnly]);
@@ -275,7 +275,7 @@ export class LocalBus implements Bus {
     }
     const { links } = this;
     for (let i = 0; i < links.length; i++) links[i]!.flush();
-    if (!this.watch && (barrier > 0 || links.some((link) => link.blocked))) {
+    if (!this.watch && (barrier !== undefined || links.some((link) => link.blocked))) {
       this.watch = setInterval(() => this.check(), CHECK_MS).unref();
     }
   };

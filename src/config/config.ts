@@ -36,9 +36,11 @@ export const schema = z.strictObject({
     .default('./data')
     .describe('Folder for the store, the self-signed certificate and the control socket; made when missing.'),
   store: z
-    .enum(['lmdb', 'memory'])
+    .enum(['lmdb', 'redis', 'memory'])
     .default('lmdb')
-    .describe('Where accounts, nodes and items are kept: lmdb (embedded, lasting) or memory (for tests; one worker).'),
+    .describe(
+      'Where accounts, nodes and items are kept: lmdb (embedded, lasting), redis (shared by many hosts) or memory (for tests; one worker).',
+    ),
   durability: z
     .enum(['commit', 'flush'])
     .default('commit')
@@ -50,6 +52,72 @@ export const schema = z.strictObject({
     .min(1)
     .default('127.0.0.1')
     .describe('Address that all listeners bind; 0.0.0.0 or :: to serve the network.'),
+
+  redis: section(
+    {
+      url: text
+        .default('redis://127.0.0.1:6379/0')
+        .describe(
+          'Where a single Redis or Valkey is, as redis://[user:password@]host:port/database, or rediss:// for TLS; also gives user, password and TLS for nodes and sentinels.',
+        ),
+      nodes: z
+        .array(text.min(1))
+        .default([])
+        .describe(
+          'Some nodes of a Redis Cluster as host:port; the others are found through them. Replaces the host of url.',
+        ),
+      sentinels: z
+        .array(text.min(1))
+        .default([])
+        .describe('Sentinels as host:port that know where the master is. Replaces the host of url.'),
+      sentinel_master: text.min(1).default('mymaster').describe('The name under which the Sentinels know the master.'),
+      username: text.default('').describe('User to authenticate as; empty takes that of url.'),
+      password: text.default('').describe('Password; empty takes that of url. Better given as THRUM_REDIS_PASSWORD.'),
+      ca: text
+        .default('')
+        .describe('PEM file with the authority of the Redis certificate; empty trusts those of the system.'),
+      prefix: text
+        .regex(/^[A-Za-z0-9_.:-]+$/, 'must be letters, digits, "_", ".", ":" and "-"')
+        .max(64)
+        .default('thrum')
+        .describe('First part of every key; two clusters in one Redis need two.'),
+      patience_seconds: whole(1, 300)
+        .default(5)
+        .describe('How long a request waits for a Redis that is away before it is answered with a wait error.'),
+      replicas: whole(0, 16)
+        .default(0)
+        .describe('Replicas that must have a write before it counts as kept (WAIT); 0 asks for none.'),
+    },
+    'Redis or Valkey, with store: redis.',
+  ),
+  cluster: section(
+    {
+      name: text
+        .regex(/^[A-Za-z0-9_.-]+$/, 'must be letters, digits, "_", "." and "-"')
+        .max(64)
+        .default('thrum')
+        .describe('Name of this cluster; hosts of another name are refused by the same keys in Redis.'),
+      host: text
+        .max(255)
+        .default('')
+        .describe('Name of this host in status and metrics; empty takes the name of the machine.'),
+      advertise: text
+        .max(255)
+        .default('')
+        .describe(
+          'Where clients reach this very host, as host:port: sent as location to those who may resume, and to clients that another host sends away; empty sends none.',
+        ),
+      lease_seconds: whole(3, 300)
+        .default(10)
+        .describe('How long the sessions of a worker that died are shown, at most, after its last sign of life.'),
+      inbox_entries: whole(100, 10_000_000)
+        .default(10_000)
+        .describe(
+          'Batches that may wait in Redis for one worker; one that falls further behind is brought up to date anew.',
+        ),
+    },
+    'Many hosts on one Redis.',
+  ),
 
   c2s: section(
     {
@@ -74,6 +142,35 @@ export const schema = z.strictObject({
         .describe('Port for HTTP: WebSocket at /xmpp-websocket, /metrics, /healthz, /readyz; 0 picks a free one.'),
     },
     'HTTP without TLS.',
+  ),
+  proxy_protocol: section(
+    {
+      mode: z
+        .enum(['off', 'required'])
+        .default('off')
+        .describe(
+          'Whether the XMPP listeners expect the PROXY protocol, version 2, in front of every connection, as a load balancer sends it.',
+        ),
+      trusted: z
+        .array(text.min(1))
+        .default(['127.0.0.0/8', '::1/128'])
+        .describe('Addresses or networks of the load balancers; connections from elsewhere are refused.'),
+    },
+    'Behind a load balancer.',
+  ),
+  admission: section(
+    {
+      connections_per_second: whole(1)
+        .default(2000)
+        .describe('New connections that each listener of a worker lets in per second; the others wait their turn.'),
+      burst: whole(1).default(4000).describe('Connections that may be let in at once above that rate.'),
+      queue: whole(0)
+        .default(100_000)
+        .describe(
+          'Connections that may wait to be let in, at each listener of a worker, fairly by address; more are turned away.',
+        ),
+    },
+    'How fast clients are let in, above all when all of them come back at once.',
   ),
   https: section({ port: port.default('off').describe('Port for the same over TLS (wss).') }, 'HTTP over TLS.'),
   tls: section(
@@ -221,6 +318,11 @@ export const schema = z.strictObject({
         .default(10)
         .describe(
           'How long queued stanzas may take to be written at shutdown before streams are cut with system-shutdown.',
+        ),
+      spread_seconds: whole(0, 3600)
+        .default(0)
+        .describe(
+          'Over how long clients are sent away at shutdown, at random, so that they do not come back all at once; lies within the grace.',
         ),
     },
     'Stopping.',

@@ -110,9 +110,9 @@ export class Cluster {
     return (await Promise.all(asked)).filter((answer) => answer !== undefined);
   }
 
-  /** Resolves when every other worker has handled what was sent to it before. */
-  barrier(): Promise<void> | undefined {
-    return this.bus.peers.size === 0 ? undefined : this.bus.barrier();
+  /** Resolves when those other workers, by default all, have handled what was sent to them before. */
+  barrier(workers?: readonly number[]): Promise<void> | undefined {
+    return this.bus.peers.size === 0 ? undefined : this.bus.barrier(workers);
   }
 
   /** A worker cannot keep up with what is sent to it: publishers have to wait. */

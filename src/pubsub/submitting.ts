@@ -155,7 +155,7 @@ export function submit(
  * written, halves the batches of a publisher that waits for its subscribers.
  */
 function passedOn(engine: Engine, node: NodeState, answer: (published: boolean, failure: unknown) => void): void {
-  const settled = node.workers.length === 0 ? undefined : engine.cluster.barrier();
+  const settled = node.workers.length === 0 ? undefined : engine.cluster.barrier(node.workers);
   if (settled === undefined) answer(true, undefined);
   else void settled.then(() => answer(true, undefined));
 }

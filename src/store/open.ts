@@ -1,9 +1,12 @@
-import type { Store } from './store.js';
+import type { Redis } from '../redis/redis.js';
+import { StoreError, type Store } from './store.js';
 
 export interface StoreOptions {
-  kind: 'lmdb' | 'memory';
-  /** The store's folder, made when missing; `memory` has none. */
+  kind: 'lmdb' | 'redis' | 'memory';
+  /** The folder of an lmdb store, made when missing; the others have none. */
   path: string;
+  /** Where a redis store is kept; whoever opened it closes it, after the store. */
+  redis?: Redis;
   /** When a write is acknowledged: when it survives the process, or when it is on disk. */
   durability: 'commit' | 'flush';
   /** Address space to begin with, in bytes; it grows by itself. */
@@ -14,6 +17,9 @@ export interface StoreOptions {
 
 const KINDS: Record<StoreOptions['kind'], (options: StoreOptions) => Promise<Store>> = {
   lmdb: async (options) => (await import('./lmdb/lmdb-store.js')).LmdbStore.open(options),
+  redis: async () => {
+    throw new StoreError('unavailable', 'store: redis is not there yet');
+  },
   memory: async () => new (await import('./memory.js')).MemoryStore(),
 };
 

@@ -76,7 +76,7 @@ describe('errors', () => {
       'thrum.yaml:3:9: c2s.port: 70000 cannot be used\n    → write a whole number from 0 to 65535, or off (default: 5222)',
     );
     expect(said).toContain('thrum.yaml:4:3: c2s.tsl: there is no such setting\n    → did you mean c2s.tls?');
-    expect(said).toContain('thrum.yaml:5:8: store: "mysql" cannot be used\n    → write lmdb or memory');
+    expect(said).toContain('thrum.yaml:5:8: store: "mysql" cannot be used\n    → write lmdb, redis or memory');
     expect(said).toContain('thrum.yaml:6:9: admins: "ann" cannot be used\n    → write a list');
     expect(said).toContain('thrum.yaml:7:1: limits: 3 is not a section');
     expect(said).toContain('--set wrokers=2: wrokers: there is no such setting\n    → did you mean workers?');

@@ -1,0 +1,69 @@
+/**
+ * Redis (or Valkey) as every room above sees it: single, behind Sentinels, or as a cluster, always the same calls. Replies are
+ * as Redis gives them, strings as `Buffer`. What Redis cannot do at the moment (it restarts, fails over, moves a
+ * slot, is full) is tried again until the caller's patience ends.
+ */
+export interface Redis {
+  readonly kind: 'single' | 'sentinel' | 'cluster';
+  /** First part of every key, without the colon. */
+  readonly prefix: string;
+  /** False from the moment that commands do not get through until one does again. */
+  readonly up: boolean;
+  /** Called when `up` changes. */
+  onState(listener: (up: boolean) => void): void;
+  /**
+   * One command whose first argument after the name is its key. Commands of one tick leave together. One that may have been done though its reply
+   * was lost is done again: callers see to it that this does no harm.
+   *
+   * @throws RedisUnavailable after `patienceMs`
+   * @throws Error when Redis refuses the command for good
+   */
+  call(command: string, args: readonly RedisArgument[], options?: CallOptions): Promise<unknown>;
+  /** A script, by its SHA, loaded where a server does not know it (yet, or any more). All keys lie in one slot. Else as {@link call}. */
+  run(
+    script: Script,
+    keys: readonly (string | Buffer)[],
+    args: readonly RedisArgument[],
+    options?: CallOptions,
+  ): Promise<unknown>;
+  /** A connection of its own for commands that block; it connects again by itself, and its commands are never repeated. */
+  blocking(key: string): BlockingRedis;
+  /** Every master, to look at its keyspace or its INFO; the only one where there is no cluster. */
+  masters(): Promise<RedisNode[]>;
+  close(): Promise<void>;
+}
+
+export type RedisArgument = string | number | Buffer;
+
+export interface CallOptions {
+  /** How long to try, in milliseconds; by default `redis.patience_seconds`. 0 tries once, and only on a connection that stands. */
+  patienceMs?: number;
+}
+
+export interface BlockingRedis {
+  /** Rejects when the connection breaks, or Redis refuses. */
+  call(command: string, args: readonly RedisArgument[]): Promise<unknown>;
+  close(): void;
+}
+
+export interface RedisNode {
+  /** host:port */
+  readonly address: string;
+  call(command: string, args: readonly RedisArgument[]): Promise<unknown>;
+}
+
+/** What runs inside Redis, atomically. */
+export interface Script {
+  /** For metrics and errors. */
+  readonly name: string;
+  /** Lua; `KEYS` are all in one slot. */
+  readonly source: string;
+}
+
+/** Redis did not do it in time; it may do it later. */
+export class RedisUnavailable extends Error {
+  constructor(message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = 'RedisUnavailable';
+  }
+}
