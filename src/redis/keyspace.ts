@@ -71,7 +71,9 @@ export async function claimKeyspace(
   for (const name of Object.keys(SECRET_BYTES) as (keyof ClusterSecrets)[]) {
     const value = kept.get(name);
     if (value?.length !== SECRET_BYTES[name]) {
-      throw new RedisRefused(`${keys} are damaged: ${keyspaceKey(redis)} has no good "${name}"; restore it from a backup`);
+      throw new RedisRefused(
+        `${keys} are damaged: ${keyspaceKey(redis)} has no good "${name}"; restore it from a backup`,
+      );
     }
     secrets[name] = value;
   }
