@@ -25,6 +25,8 @@ import { Notices } from './xml/notices.js';
 export interface Post {
   deliver(to: Jid, stanza: Element): void;
   sessionsOf(bare: string): readonly Session[];
+  /** All sessions of this worker. */
+  sessions(): Iterable<Session>;
 }
 
 export interface EngineDependencies {
@@ -65,13 +67,16 @@ export class Engine {
   readonly lastItems: LastItems;
   readonly expiry: Expiry;
   readonly notices: Notices;
+  private readonly router: Post;
   private readonly tasks = new Set<Promise<void>>();
+  private doubting = false;
 
   constructor({ host, config, store, bus, router, log }: EngineDependencies) {
     this.host = host;
     this.config = config;
     this.store = store;
     this.log = log;
+    this.router = router;
     this.limits = {
       itemsPerNode: config.limits.enabled ? config.limits.items_per_node : Number.MAX_SAFE_INTEGER,
       payloadBytes: config.pubsub.max_payload_bytes,
@@ -90,7 +95,10 @@ export class Engine {
     this.cluster.listen({
       interest: (worker, gained, name) =>
         gained ? this.interest.gain(worker, name) : this.interest.lose(worker, name),
-      workerGone: (worker) => this.interest.workerGone(worker),
+      workerGone: (worker) => {
+        this.interest.workerGone(worker);
+        this.doubt();
+      },
       interesting: () => this.interest.local(),
       notification: (frame) => this.fanout.received(frame),
       nodeChanged: (name, gone) => this.forget(name, gone),
@@ -145,6 +153,22 @@ export class Engine {
     const checked = this.subscriptions.nodeGone(node);
     this.nodes.release(node);
     return checked;
+  }
+
+  /**
+   * What is known may be out of date: a worker that is gone had perhaps changed something and told nobody, or the store could
+   * not be asked. Facts are read again when they are needed, the sessions' subscriptions now, a few at a time.
+   */
+  doubt(): void {
+    if (this.doubting) return;
+    this.doubting = true;
+    this.task(async () => {
+      // Deaths come in groups.
+      await new Promise((resolve) => setImmediate(resolve));
+      this.doubting = false;
+      this.nodes.doubt();
+      await this.subscriptions.loadAgain([...this.router.sessions()]);
+    });
   }
 
   /** The node's durable facts were changed here; resolves when every worker has dropped the old ones. */

@@ -67,6 +67,15 @@ export class Nodes {
     return state;
   }
 
+  /** All facts may be out of date. */
+  doubt(): void {
+    for (const load of this.loads.values()) load.stale = true;
+    for (const state of this.states.values()) {
+      state.facts = undefined;
+      this.release(state);
+    }
+  }
+
   /** The node's facts are not what they were; `gone` when it was deleted. */
   invalidate(name: string, gone = false): void {
     const load = this.loads.get(name);

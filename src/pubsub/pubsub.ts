@@ -46,6 +46,11 @@ export class PubSub {
     await this.engine.settled();
   }
 
+  /** The store can be asked again: whatever was missed meanwhile is looked at. */
+  recheck(): void {
+    this.engine.doubt();
+  }
+
   // --- requests ----------------------------------------------------------------------------------------------------------
 
   /** Hot path: false when the publish needs {@link handleIq}, and nothing was done yet. */

@@ -17,6 +17,9 @@ export function delivers(subscription: SubscriptionRecord | undefined): boolean 
   return typeof deliver !== 'string' || readBoolean([deliver]) !== false;
 }
 
+/** Sessions whose subscriptions are read at the same time when all are read again. */
+const SLICE = 64;
+
 /** A session's subscriptions being read. */
 interface Load {
   /** What changed meanwhile: node and form, and whether it is on. It is newer than what is being read. */
@@ -63,6 +66,20 @@ export class Subscriptions {
     this.loads.set(reader, load);
     load.promise = this.read(reader, load).finally(() => this.loads.delete(reader));
     return load.promise;
+  }
+
+  /** The same for sessions whose subscriptions were read before, or could not be, in slices that let others work. */
+  async loadAgain(sessions: readonly Endpoint[]): Promise<void> {
+    for (let at = 0; at < sessions.length; at += SLICE) {
+      await Promise.all(
+        sessions.slice(at, at + SLICE).map(async (session) => {
+          if (session.ended) return;
+          // One that is under way may have read what is out of date.
+          await this.loads.get(this.readerOf(session))?.promise;
+          if (!session.ended) await this.load(this.readerOf(session));
+        }),
+      );
+    }
   }
 
   private async read(reader: Reader, load: Load): Promise<string[]> {

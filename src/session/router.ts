@@ -45,6 +45,11 @@ export class Router {
     return this.context.registry.bare(bare);
   }
 
+  /** All sessions of this worker. */
+  sessions(): Iterable<Session> {
+    return this.context.registry.all();
+  }
+
   /** Routes a stanza that the server or a service made; `to` must be local. What cannot be delivered is dropped and counted. */
   deliver(to: Jid, stanza: Element): void {
     const shared = new Shared(Buffer.from(stanza.serialize('jabber:client')));

@@ -153,4 +153,33 @@ describe('several workers', () => {
     await world.quiet();
     expect(back.take().flatMap(itemIds).sort()).toEqual(['2', '3']);
   });
+
+  it('goes by what a worker had changed that died before it could tell', async () => {
+    const world = new World({ workers: 2 });
+    const owner = await world.login('owner@localhost/r', 0);
+    const bard = await world.login('bard@localhost/r', 0);
+    const reader = await world.login('reader@localhost/r', 0);
+    await owner.create('n', { publish_model: 'open' });
+    await owner.create('m');
+    await reader.subscribe('n');
+    await bard.publish('n', '1');
+    expect(bard.hot('n', '2')).toBe(true);
+    await world.quiet();
+    expect(reader.take().flatMap(itemIds)).toEqual(['1', '2']);
+    // The dead worker's last deeds, as the store has them.
+    await world.store.nodes.update('n', (node) => ({
+      ...node,
+      config: { ...node.config, publish_model: 'publishers' },
+    }));
+    const [subscription] = await world.store.nodes.subscriptionsOfNode('n');
+    await world.store.nodes.putSubscription({ ...subscription!, node: 'm' });
+    await world.store.nodes.removeSubscription('n', subscription!.jid);
+    world.hub.kill(world.workers.pop()!.bus);
+    await world.quiet();
+    expect(bard.hot('n', '3')).toBe(false);
+    await owner.publish('n', '4');
+    await owner.publish('m', '5');
+    await world.quiet();
+    expect(reader.take().flatMap(itemIds)).toEqual(['5']);
+  });
 });

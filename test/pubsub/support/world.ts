@@ -175,6 +175,7 @@ export class World {
       deliver: (to: Jid, stanza: Element) => this.route(to, stanza),
       sessionsOf: (bare: string) =>
         worker.clients.filter((client) => client.jid.bare === bare).map((client) => client.session),
+      sessions: () => worker.clients.map((client) => client.session),
     };
     const { config, store } = this;
     const log = pino({ level: 'silent' });
