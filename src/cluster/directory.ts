@@ -3,8 +3,8 @@
  * A worker's entries vanish with the worker.
  */
 export interface Directory {
-  /** Makes the entry visible to every worker; resolves to the entry of the same full JID that it displaced, if any. */
-  bind(entry: SessionEntry): Promise<SessionEntry | undefined>;
+  /** Makes the entry visible to every worker; the entry of the same full JID that it displaced, if any. A pool of one knows at once. */
+  bind(entry: SessionEntry): Promise<SessionEntry | undefined> | SessionEntry | undefined;
   /** Priority or availability changed. Ignored when `id` no longer holds the resource. */
   update(entry: SessionEntry): void;
   /** Ignored when `id` no longer holds the resource. */

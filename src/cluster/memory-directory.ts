@@ -6,11 +6,11 @@ const NONE: readonly SessionEntry[] = [];
 export class MemoryDirectory implements Directory {
   private readonly entries = new Map<string, SessionEntry>();
 
-  bind(entry: SessionEntry): Promise<SessionEntry | undefined> {
+  bind(entry: SessionEntry): SessionEntry | undefined {
     const key = `${entry.bare}/${entry.resource}`;
     const displaced = this.entries.get(key);
     this.entries.set(key, entry);
-    return Promise.resolve(displaced);
+    return displaced;
   }
 
   update(entry: SessionEntry): void {

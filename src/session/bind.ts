@@ -1,4 +1,5 @@
 import { CHANNEL } from '../cluster/bus.js';
+import type { SessionEntry } from '../cluster/directory.js';
 import { makeJid } from '../jid/jid.js';
 import type { Connection } from '../stream/connection.js';
 import { randomId } from '../stream/ids.js';
@@ -10,12 +11,12 @@ import { Session } from './session.js';
 const REPLACED = 'another session has taken this resource';
 
 /** Binds a resource to an authenticated connection (RFC 6120 §7), for the whole pool. */
-export async function bindSession(
+export function bindSession(
   context: SessionContext,
   connection: Connection,
   user: string,
   wanted: string | undefined,
-): Promise<Session | StanzaError> {
+): Promise<Session | StanzaError> | Session | StanzaError {
   const { config, registry, directory, bus } = context;
   const jid = makeJid(user, config.domain, wanted ?? randomId());
   if (jid === undefined) return refuse('bad-request', { text: 'this cannot be a resource' });
@@ -31,9 +32,18 @@ export async function bindSession(
   // The number of the worker comes first: whoever gets this identifier back knows where to ask.
   const session = new Session(context, jid, `${bus.self.toString(36)}.${randomId()}`, connection);
   registry.add(session);
-  const displaced = await directory.bind(session.entry());
+  const displaced = directory.bind(session.entry());
+  return displaced instanceof Promise
+    ? displaced.then((entry) => bound(context, session, entry))
+    : bound(context, session, displaced);
+}
+
+/** The session is in the directory, where it displaced another or none. */
+function bound(context: SessionContext, session: Session, displaced: SessionEntry | undefined): Session | StanzaError {
+  const { bus } = context;
   if (displaced !== undefined && displaced.worker !== bus.self) {
-    bus.send(displaced.worker, CHANNEL.kick, Buffer.from(JSON.stringify({ full: jid.full, id: displaced.id })));
+    const kick: Kick = { full: session.jid.full, id: displaced.id };
+    bus.send(displaced.worker, CHANNEL.kick, Buffer.from(JSON.stringify(kick)));
   }
   if (session.ended) return refuse('conflict', { text: REPLACED });
   for (const watcher of context.watchers) watcher.sessionBound(session);

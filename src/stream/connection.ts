@@ -1,12 +1,12 @@
 import { counters, count } from '../metrics/counters.js';
 import { EVENT } from '../xml/scanner.js';
 import { E } from '../xml/envelope.js';
-import { escapeAttr, escapeText, decodeReferences } from '../xml/escape.js';
+import { escapeAttr, escapeText } from '../xml/escape.js';
 import type { Element } from '../xml/element.js';
 import { domainpart } from '../jid/idna.js';
 import { parseJid, type Jid } from '../jid/jid.js';
 import type { StreamCondition, StreamFailure } from './errors.js';
-import { headerFault, NS_CLIENT, NS_STREAM } from './header.js';
+import { NS_STREAM, USUAL_SCOPE, readHeader } from './header.js';
 import type { Bound, StreamHost } from './host.js';
 import { randomId } from './ids.js';
 import { Negotiation } from './negotiation.js';
@@ -199,20 +199,11 @@ export class Connection implements Receiver {
 
   /** The peer's stream header (RFC 6120 §4.2, §4.7). */
   private header(): Next {
-    const { env, bytes } = this.host.scanner;
-    const declared = this.host.scanner.namespaces(this.handle);
-    if (Object.keys(declared).length !== 2 || declared[''] !== NS_CLIENT || declared['stream'] !== NS_STREAM) {
-      this.scope = declared;
-    }
-    const root = bytes.toString('utf8', env[E.start]! + 1, env[E.nameEnd]!);
-    const misnamed = headerFault(root, this.value(env[E.rootNs]!, env[E.rootNsEnd]!) ?? '', declared['']);
-    if (misnamed !== undefined) return misnamed;
-    this.lang = this.value(env[E.lang]!, env[E.langEnd]!) ?? '';
-    return this.opened(
-      this.value(env[E.to]!, env[E.toEnd]!),
-      this.value(env[E.from]!, env[E.fromEnd]!),
-      this.value(env[E.version]!, env[E.versionEnd]!),
-    );
+    const header = readHeader(this.host.scanner, this.handle);
+    this.scope = header.scope;
+    if (header.fault !== undefined) return header.fault;
+    this.lang = header.lang;
+    return this.opened(header.to, header.from, header.version);
   }
 
   /** `<open/>` of a framed stream (RFC 7395 §3.4). */
@@ -248,11 +239,6 @@ export class Connection implements Receiver {
     return tree.parse(scanner.bytes.subarray(scanner.env[E.start]!, scanner.env[E.end]!), this.scope);
   }
 
-  /** Text of an attribute value in the scanner's memory. */
-  private value(start: number, end: number): string | undefined {
-    return end === 0 ? undefined : decodeReferences(this.host.scanner.bytes.toString('utf8', start, end));
-  }
-
   /** An element that nothing here takes (RFC 6120 §4.9.3.24). */
   unsupported(element: Element): StreamFailure | undefined {
     if (element.ns === NS_STREAM && element.name === 'error') {
@@ -274,11 +260,6 @@ export class Connection implements Receiver {
         ? `<open xmlns='${NS_FRAMING}' ${attributes}/>`
         : `<?xml version='1.0'?><stream:stream xmlns='jabber:client' xmlns:stream='${NS_STREAM}' ${attributes}>`,
     );
-  }
-
-  sendFeatures(children: string): void {
-    const namespaces = this.transport.framed ? ` xmlns='jabber:client' xmlns:stream='${NS_STREAM}'` : '';
-    this.sendNonza(`<stream:features${namespaces}>${children}</stream:features>`);
   }
 
   /** Queues something that is not a stanza. */
@@ -409,8 +390,6 @@ export class Connection implements Receiver {
     else if (this.over && !this.lent) this.outbox.clear();
   }
 }
-
-const USUAL_SCOPE: Record<string, string> = { '': NS_CLIENT, stream: NS_STREAM };
 
 /** Errors after which a client may come back and resume: the connection's trouble, not the session's. */
 function isResumable(condition: StreamCondition): boolean {

@@ -1,13 +1,73 @@
+import { E } from '../xml/envelope.js';
+import { decodeReferences } from '../xml/escape.js';
+import type { Scanner } from '../xml/scanner.js';
 import type { StreamFailure } from './errors.js';
 
 export const NS_STREAM = 'http://etherx.jabber.org/streams';
 export const NS_CLIENT = 'jabber:client';
 
+/** The declarations of nearly every stream header. */
+export const USUAL_SCOPE: Record<string, string> = { '': NS_CLIENT, stream: NS_STREAM };
+
+/** What a peer's stream header says (RFC 6120 §4.2, §4.7). */
+export interface Header {
+  /** Its names are wrong, and the rest does not count. */
+  readonly fault: StreamFailure | undefined;
+  /** The namespaces that it declares, by prefix; '' is the default one. */
+  readonly scope: Record<string, string>;
+  readonly to: string | undefined;
+  readonly from: string | undefined;
+  readonly version: string | undefined;
+  /** Empty when there is none. */
+  readonly lang: string;
+}
+
+/**
+ * Headers by their bytes: the clients of one fleet send the same over and over. Those that name their sender are as many as
+ * there are accounts, and are not kept.
+ */
+const known = new Map<string, Header>();
+const KNOWN_MAX = 64;
+const KNOWN_BYTES = 1024;
+
+/** The stream header in the scanner's envelope. */
+export function readHeader(scanner: Scanner, handle: number): Header {
+  const { env, bytes } = scanner;
+  const start = env[E.start]!;
+  const end = env[E.end]!;
+  if (env[E.fromEnd] !== 0 || end - start > KNOWN_BYTES) return parseHeader(scanner, handle);
+  const text = bytes.toString('latin1', start, end);
+  let header = known.get(text);
+  if (header === undefined) {
+    header = parseHeader(scanner, handle);
+    if (known.size >= KNOWN_MAX) known.clear();
+    known.set(text, header);
+  }
+  return header;
+}
+
+function parseHeader(scanner: Scanner, handle: number): Header {
+  const { env, bytes } = scanner;
+  const value = (start: number, end: number): string | undefined =>
+    end === 0 ? undefined : decodeReferences(bytes.toString('utf8', start, end));
+  const declared = scanner.namespaces(handle);
+  const root = bytes.toString('utf8', env[E.start]! + 1, env[E.nameEnd]!);
+  const usual = Object.keys(declared).length === 2 && declared[''] === NS_CLIENT && declared['stream'] === NS_STREAM;
+  return {
+    fault: headerFault(root, value(env[E.rootNs]!, env[E.rootNsEnd]!) ?? '', declared['']),
+    scope: usual ? USUAL_SCOPE : declared,
+    to: value(env[E.to]!, env[E.toEnd]!),
+    from: value(env[E.from]!, env[E.fromEnd]!),
+    version: value(env[E.version]!, env[E.versionEnd]!),
+    lang: value(env[E.lang]!, env[E.langEnd]!) ?? '',
+  };
+}
+
 /**
  * What is wrong with the names of a stream header: its qualified name, its namespace, and the default namespace that it
  * declares. Content may be in the default namespace or name its own (RFC 6120 §4.8.2).
  */
-export function headerFault(root: string, namespace: string, content: string | undefined): StreamFailure | undefined {
+function headerFault(root: string, namespace: string, content: string | undefined): StreamFailure | undefined {
   if (namespace !== NS_STREAM) return { condition: 'invalid-namespace', text: `the root is not in ${NS_STREAM}` };
   if (root !== 'stream' && !root.endsWith(':stream'))
     return { condition: 'bad-format', text: 'a stream header is needed' };

@@ -6,6 +6,7 @@ import type { TreeBuilder } from '../xml/tree.js';
 import type { StanzaError } from '../session/errors.js';
 import type { Connection } from './connection.js';
 import type { StreamFailure } from './errors.js';
+import type { Shared } from './outbox.js';
 import type { Authenticator } from './sasl/authenticator.js';
 import type { CertificateStore } from './tls/certificates.js';
 import type { Gate } from './gate.js';
@@ -45,13 +46,17 @@ export interface StreamHost {
   readonly certificates: CertificateStore | undefined;
   /** More children of `<stream:features/>` before authentication, serialised. */
   readonly loginFeatures: string;
-  /** Children of `<stream:features/>` before authentication, by the circumstances they depend on. */
-  readonly offers: Map<string, string>;
+  /** Whole `<stream:features/>`, by the circumstances that they depend on. */
+  readonly offers: Map<string, Shared>;
   /** Children of `<stream:features/>` after authentication, serialised. */
   readonly boundFeatures: string;
   /** No new sessions: the worker is closing. */
   readonly draining: boolean;
-  bind(connection: Connection, user: string, resource: string | undefined): Promise<Bound | StanzaError>;
+  bind(
+    connection: Connection,
+    user: string,
+    resource: string | undefined,
+  ): Promise<Bound | StanzaError> | Bound | StanzaError;
   /** On success the connection is taken over, by a session of this worker or as a relay to another's, and `<resumed/>` is on its way. */
   resume(connection: Connection, user: string, previd: string, h: number): Promise<ResumeFailure | undefined>;
   /** In-band registration before authentication (XEP-0077 §3.1). */

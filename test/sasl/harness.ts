@@ -72,7 +72,6 @@ export function context(more: Partial<SaslContext> = {}): SaslContext {
     secure: true,
     plainAllowed: true,
     bindings: { 'tls-exporter': EXPORTER, 'tls-server-end-point': END_POINT },
-    remoteAddress: '127.0.0.1',
     ...more,
   };
 }

@@ -95,15 +95,20 @@ export class Authenticator {
     return { mechanism, respond: (data) => this.guard(exchange, data) };
   }
 
-  /** A store or thread pool that fails is not the client's fault: it may try again (RFC 6120 §6.5.11). */
-  private async guard(exchange: Exchange, data: Buffer): Promise<SaslStep> {
+  private guard(exchange: Exchange, data: Buffer): SaslStep | Promise<SaslStep> {
     try {
-      return await exchange.respond(data);
+      const step = exchange.respond(data);
+      return step instanceof Promise ? step.catch((error: unknown) => this.broken(error)) : step;
     } catch (error) {
-      // Said to each client of a flood, but not once each to the log.
-      if (error instanceof DerivationBusy) return failure('temporary-auth-failure', 'too many logins at once');
-      this.onError(error);
-      return failure('temporary-auth-failure');
+      return this.broken(error);
     }
+  }
+
+  /** A store or thread pool that fails is not the client's fault: it may try again (RFC 6120 §6.5.11). */
+  private broken(error: unknown): SaslStep {
+    // Said to each client of a flood, but not once each to the log.
+    if (error instanceof DerivationBusy) return failure('temporary-auth-failure', 'too many logins at once');
+    this.onError(error);
+    return failure('temporary-auth-failure');
   }
 }

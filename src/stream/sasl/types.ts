@@ -30,7 +30,6 @@ export interface SaslContext {
   bindings: ChannelBindings;
   /** DER of a client certificate that the TLS layer verified. */
   certificate?: Buffer;
-  remoteAddress: string;
 }
 
 export interface Challenge {
