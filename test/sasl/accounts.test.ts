@@ -123,6 +123,33 @@ describe('the proof of the last success', () => {
     expect(await accounts.verify('juliet', 'new')).toBe(true);
   });
 
+  test('needs no look into the store once it was held against it, until there is news of the account', async () => {
+    const { accounts } = await house();
+    expect(accounts.knows('juliet', 'r0m30')).toBe(false);
+    await accounts.verify('juliet', 'r0m30');
+    expect(accounts.knows('juliet', 'r0m30')).toBe(true);
+    expect(accounts.knows('juliet', 'other')).toBe(false);
+    expect(accounts.knows('romeo', 'r0m30')).toBe(false);
+    await accounts.setPassword('juliet', 'other');
+    expect(accounts.knows('juliet', 'r0m30')).toBe(false);
+    await accounts.verify('juliet', 'other');
+    expect(accounts.knows('juliet', 'other')).toBe(true);
+    await accounts.remove('juliet');
+    expect(accounts.knows('juliet', 'other')).toBe(false);
+  });
+
+  test('does not trust what was read of an account before the news of it', () => {
+    const stored = Buffer.alloc(32, 3);
+    const proofs = new ProofCache({ key: Buffer.alloc(32, 1), capacity: 9 });
+    proofs.remember('a', 'x', stored);
+    const before = proofs.of('a');
+    proofs.remember('a', 'x', stored);
+    expect(proofs.fits('a', 'x', stored, before)).toBe(false);
+    expect(proofs.knows('a', 'x')).toBe(false);
+    expect(proofs.fits('a', 'x', stored)).toBe(true);
+    expect(proofs.knows('a', 'x')).toBe(true);
+  });
+
   test('is forgotten for the account that logged in longest ago when there are too many', () => {
     const proofs = new ProofCache({ key: Buffer.alloc(32, 1), capacity: 2 });
     const stored = Buffer.alloc(32, 3);
@@ -168,6 +195,36 @@ describe('proofs in a pool of workers', () => {
     await buses[1].barrier();
     for (const each of proofs) expect(each.fits('juliet', 'r0m30', stored)).toBe(false);
     expect(proofs.map(({ size }) => size)).toEqual([1, 1, 1]);
+  });
+
+  test('are good for nothing at any worker once a change at one is done, or when a worker is gone that may not have told', async () => {
+    const pool = await mesh(3);
+    const store = new MapAccounts();
+    const house = pool.buses.map((bus) => {
+      const proofs = new ProofCache({ key, capacity: 100, bus });
+      return new Accounts(store, { iterations: ITERATIONS, proofs });
+    });
+    const all = (password: string) => Promise.all(house.map((accounts) => accounts.verify('juliet', password)));
+    const known = (password: string) => house.map((accounts) => accounts.knows('juliet', password));
+    await house[0].create('juliet', 'r0m30');
+    await pool.buses[0].barrier();
+    await all('r0m30');
+    expect(known('r0m30')).toEqual([true, true, true]);
+    await house[1].setPassword('juliet', 'new');
+    expect(known('r0m30')).toEqual([false, false, false]);
+    expect(await all('r0m30')).toEqual([false, false, false]);
+    await all('new');
+    expect(known('new')).toEqual([true, true, true]);
+    await house[2].remove('juliet');
+    expect(known('new')).toEqual([false, false, false]);
+    await house[0].create('juliet', 'again');
+    await pool.buses[0].barrier();
+    await all('again');
+    expect(known('again')).toEqual([true, true, true]);
+    await pool.buses[2].close();
+    await expect.poll(() => known('again').slice(0, 2)).toEqual([false, false]);
+    expect(await house[0].verify('juliet', 'again')).toBe(true);
+    expect(house[0].knows('juliet', 'again')).toBe(true);
   });
 
   test('are told to a worker that joins, once, in the order of their use', async () => {

@@ -19,7 +19,7 @@ const NO_KEY = new Uint8Array(32);
  * Accounts with passwords, as the rest of the server sees them. Only SCRAM keys are stored. Users and
  * passwords are taken as they were written and prepared here (RFC 7622 §3.3, RFC 8265 §4.2).
  *
- * Every method rejects with StoreError when the store fails; those that take a password also with DerivationBusy when
+ * A changed or removed account is so for all workers when the method resolves. Every method rejects with StoreError when the store fails; those that take a password also with DerivationBusy when
  * too many derivations are waiting.
  */
 export class Accounts {
@@ -53,6 +53,7 @@ export class Accounts {
     const account = await this.keysFor(secret, old.created);
     if (!(await this.store.update(name, account))) return 'missing';
     this.options.proofs.remember(name, secret, account.sha256.storedKey);
+    await this.options.proofs.told();
     return 'changed';
   }
 
@@ -61,6 +62,7 @@ export class Accounts {
     const name = prepareUser(user);
     if (name === undefined || !(await this.store.remove(name))) return false;
     this.options.proofs.forget(name);
+    await this.options.proofs.told();
     return true;
   }
 
@@ -81,14 +83,20 @@ export class Accounts {
     return name !== undefined && secret !== undefined && this.verifyPrepared(name, secret);
   }
 
+  /** True when this is the password for certain, by what this worker remembers alone. User and password are prepared. */
+  knows(user: string, password: string): boolean {
+    return this.options.proofs.knows(user, password);
+  }
+
   /**
-   * The same for what is prepared already. The proof of the last success first: one look-up and one HMAC. Otherwise
+   * The same as {@link verify} for what is prepared already. The proof of the last success first: one look-up and one HMAC. Otherwise
    * PBKDF2, also for an account that does not exist, so that the time tells nothing.
    */
   async verifyPrepared(user: string, password: string): Promise<boolean> {
     const { proofs, iterations } = this.options;
+    const proof = proofs.of(user);
     const account = await this.store.get(user);
-    if (account !== undefined && proofs.fits(user, password, account.sha256.storedKey)) return true;
+    if (account !== undefined && proofs.fits(user, password, account.sha256.storedKey, proof)) return true;
     const kept = account?.sha256 ?? { salt: NO_SALT, iterations, storedKey: NO_KEY };
     const keys = await deriveKeys(this.derivation, password, kept.salt, kept.iterations, 'sha256');
     if (!timingSafeEqual(keys.storedKey, kept.storedKey) || account === undefined) return false;

@@ -25,7 +25,7 @@ export class Plain implements Exchange {
     if (user === undefined || password === undefined) return failure('not-authorized');
     // Before the password is looked at: the answer depends on the message alone, and costs no derivation.
     if (authzid !== '' && !isOwnAddress(authzid, user, this.context.domain)) return failure('invalid-authzid');
-    return this.verify(user, password);
+    return this.accounts.knows(user, password) ? { kind: 'success', user } : this.verify(user, password);
   }
 
   private async verify(user: string, password: string): Promise<SaslStep> {

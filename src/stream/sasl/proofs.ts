@@ -5,6 +5,14 @@ const PROOF_BYTES = 32;
 /** A frame of proofs to a new worker holds about so many bytes. */
 const FRAME_BYTES = 32 * 1024;
 
+/** What is remembered of one account. Another takes its place when there is news of the account. */
+interface Proof {
+  /** As latin1 text: a tenth of the memory of a Buffer. */
+  readonly digest: string;
+  /** The account's stored key, latin1, once it was read from the store while this proof was kept. */
+  storedKey: string | undefined;
+}
+
 /**
  * Remembers that a password was right, not the password: HMAC(key, user, password, stored key of the account). A
  * reconnecting client is checked against it with one HMAC instead of PBKDF2. A password change alters the stored key, so
@@ -14,13 +22,17 @@ const FRAME_BYTES = 32 * 1024;
  * Shared with the other workers over CHANNEL.proof; a worker that joins is given all that are known. A frame is a row of
  * entries: length of the user name in bytes (u16), 1 = remember or 0 = forget (u8), user, proof (32 bytes; absent in
  * `forget`).
+ *
+ * Every change of an account is told in this way, which takes the proof with its stored key away before the change is
+ * reported to be done ({@link told}). So a proof that still has its stored key needs no look into the store.
  */
 export class ProofCache {
-  /** Proofs as latin1 text: a tenth of the memory of a Buffer each. Insertion order is the order of use. */
-  private readonly proofs = new Map<string, string>();
+  /** Insertion order is the order of use. */
+  private readonly proofs = new Map<string, Proof>();
   private readonly key: KeyObject;
   private readonly capacity: number;
   private readonly bus: Bus | undefined;
+  private readonly kept = Buffer.alloc(PROOF_BYTES);
 
   /** `key`: at least 32 random bytes, the same in all workers of the pool. `capacity` in accounts; 0 remembers nothing. */
   constructor(options: { key: Buffer; capacity: number; bus?: Bus }) {
@@ -29,28 +41,45 @@ export class ProofCache {
     this.bus = options.bus;
     this.bus?.listen(CHANNEL.proof, (_from, body) => this.receive(body));
     this.bus?.onPeerUp((peer) => this.welcome(peer));
+    // It may have changed an account and not have told.
+    this.bus?.onPeerDown(() => {
+      for (const proof of this.proofs.values()) proof.storedKey = undefined;
+    });
   }
 
   get size(): number {
     return this.proofs.size;
   }
 
-  /** Whether this was the password at the last success, and still is. User and password are prepared. */
-  fits(user: string, password: string, storedKey: Uint8Array): boolean {
-    const kept = this.proofs.get(user);
-    if (kept === undefined) return false;
-    const proof = this.proofOf(user, password, storedKey);
-    if (!timingSafeEqual(proof, Buffer.from(kept, 'latin1'))) return false;
-    this.proofs.delete(user);
-    this.proofs.set(user, kept);
+  /** Whether this is the password, as far as it can be told without the store. User and password are prepared. */
+  knows(user: string, password: string): boolean {
+    const proof = this.proofs.get(user);
+    return proof?.storedKey !== undefined && this.proves(proof, user, password, proof.storedKey);
+  }
+
+  /** What is remembered of the account; to be asked for before the account is read. */
+  of(user: string): Proof | undefined {
+    return this.proofs.get(user);
+  }
+
+  /**
+   * Whether this was the password at the last success, and still is. `storedKey` was read from the store after `proof`
+   * was got by {@link of}. User and password are prepared.
+   */
+  fits(user: string, password: string, storedKey: Uint8Array, proof = this.of(user)): boolean {
+    // There is news of the account: what was read may be older.
+    if (proof === undefined || this.proofs.get(user) !== proof) return false;
+    const key = Buffer.from(storedKey).toString('latin1');
+    if (!this.proves(proof, user, password, key)) return false;
+    proof.storedKey = key;
     return true;
   }
 
   /** The password was verified, or set, here. */
   remember(user: string, password: string, storedKey: Uint8Array): void {
-    const proof = this.proofOf(user, password, storedKey);
-    this.keep(user, proof.toString('latin1'));
-    this.bus?.broadcast(CHANNEL.proof, entry(user, proof));
+    const digest = this.digestOf(user, password, Buffer.from(storedKey).toString('latin1'));
+    this.keep(user, digest.toString('latin1'));
+    this.bus?.broadcast(CHANNEL.proof, entry(user, digest));
   }
 
   /** The account is gone. */
@@ -59,14 +88,27 @@ export class ProofCache {
     this.bus?.broadcast(CHANNEL.proof, entry(user, undefined));
   }
 
-  private proofOf(user: string, password: string, storedKey: Uint8Array): Buffer {
-    // Neither a localpart nor a prepared password has a NUL, and the stored key's length is fixed: nothing is ambiguous.
-    return createHmac('sha256', this.key).update(`${user}\0${password}\0`).update(storedKey).digest();
+  /** Resolves when every worker goes by what was remembered and forgotten here. */
+  async told(): Promise<void> {
+    await this.bus?.barrier();
   }
 
-  private keep(user: string, proof: string): void {
+  private proves(proof: Proof, user: string, password: string, storedKey: string): boolean {
+    this.kept.write(proof.digest, 'latin1');
+    if (!timingSafeEqual(this.digestOf(user, password, storedKey), this.kept)) return false;
     this.proofs.delete(user);
     this.proofs.set(user, proof);
+    return true;
+  }
+
+  private digestOf(user: string, password: string, storedKey: string): Buffer {
+    // Neither a localpart nor a prepared password has a NUL, and the stored key's length is fixed: nothing is ambiguous.
+    return createHmac('sha256', this.key).update(`${user}\0${password}\0`).update(storedKey, 'latin1').digest();
+  }
+
+  private keep(user: string, digest: string): void {
+    this.proofs.delete(user);
+    this.proofs.set(user, { digest, storedKey: undefined });
     if (this.proofs.size <= this.capacity) return;
     const [oldest] = this.proofs.keys();
     this.proofs.delete(oldest!);
@@ -91,8 +133,8 @@ export class ProofCache {
     for (const other of bus.peers) if (other !== peer && other < bus.self) return;
     let frame: Buffer[] = [];
     let bytes = 0;
-    for (const [user, proof] of this.proofs) {
-      const part = entry(user, Buffer.from(proof, 'latin1'));
+    for (const [user, { digest }] of this.proofs) {
+      const part = entry(user, Buffer.from(digest, 'latin1'));
       frame.push(part);
       bytes += part.length;
       if (bytes < FRAME_BYTES) continue;
