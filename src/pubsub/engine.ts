@@ -160,6 +160,7 @@ export class Engine {
    * not be asked. Facts are read again when they are needed, the sessions' subscriptions now, a few at a time.
    */
   doubt(): void {
+    this.subscriptions.doubt();
     if (this.doubting) return;
     this.doubting = true;
     this.task(async () => {

@@ -3,7 +3,7 @@ import { type Jid, parseJid } from '../jid/jid.js';
 import { refuse, type StanzaError } from '../session/errors.js';
 import type { Element } from '../xml/element.js';
 import { type Actor, Engine, type EngineDependencies } from './engine.js';
-import type { Endpoint } from './interest.js';
+import type { Endpoint, Reader } from './interest.js';
 import { lastToSession } from './latecomers.js';
 import { deleteNode } from './managing.js';
 import { type HotPublish, publishHot } from './submitting.js';
@@ -19,6 +19,8 @@ export interface PubSubDependencies extends EngineDependencies {
   /** Whether a bare JID is a service-wide administrator; by the configuration unless given. */
   isAdmin?(bare: string): boolean;
 }
+
+const DONE = Promise.resolve();
 
 /**
  * The publish-subscribe service of one worker (XEP-0060). Stanzas become actions, the engine does them, and what it gives becomes
@@ -137,12 +139,19 @@ export class PubSub {
     return this.load(session);
   }
 
-  private async load(session: Endpoint): Promise<void> {
+  private load(session: Endpoint): Promise<void> {
     const reader = this.engine.readerOf(session);
+    if (!this.engine.subscriptions.knownNone(reader)) return this.read(session, reader);
+    reader.online = session.available;
+    return DONE;
+  }
+
+  private async read(session: Endpoint, reader: Reader): Promise<void> {
     try {
       const names = await this.engine.subscriptions.load(reader);
       if (!session.available || reader.online) return;
       reader.online = true;
+      if (names.length === 0) return;
       this.engine.task(() => lastToSession(this.engine, reader, names));
     } catch (error) {
       this.engine.log.error({ err: error, session: session.jid.full }, 'subscriptions could not be read');

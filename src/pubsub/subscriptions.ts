@@ -19,6 +19,8 @@ export function delivers(subscription: SubscriptionRecord | undefined): boolean 
 
 /** Sessions whose subscriptions are read at the same time when all are read again. */
 const SLICE = 64;
+/** Bare JIDs that are remembered to have no subscription. */
+const WITHOUT_MAX = 100_000;
 
 /** A session's subscriptions being read. */
 interface Load {
@@ -44,6 +46,10 @@ interface Refresh {
 export class Subscriptions {
   private readonly loads = new Map<Reader, Load>();
   private readonly refreshes = new Map<string, Refresh>();
+  /** Bare JIDs that had no subscription when they were last asked for, and were given none since: those of most sensors. */
+  private readonly without = new Set<string>();
+  /** Changes of subscriptions heard of so far. */
+  private news = 0;
 
   constructor(
     private readonly store: NodeStore,
@@ -82,9 +88,23 @@ export class Subscriptions {
     }
   }
 
+  /** The same at once, where it is known that there are none; false when they have to be read. */
+  knownNone(reader: Reader): boolean {
+    if (!this.without.has(reader.session.jid.bare) || reader.recipients.size > 0 || this.loads.has(reader))
+      return false;
+    this.interest.reach(reader, takesBare(reader.session));
+    reader.known = true;
+    return true;
+  }
+
   private async read(reader: Reader, load: Load): Promise<string[]> {
     const { jid } = reader.session;
+    const { news } = this;
     const records = await this.store.subscriptionsOf(jid.bare);
+    if (records.length === 0 && news === this.news) {
+      if (this.without.size >= WITHOUT_MAX) this.without.clear();
+      this.without.add(jid.bare);
+    }
     if (reader.closed) return [];
     // The session may have come and gone meanwhile: what counts is how it is now.
     const reachable = takesBare(reader.session);
@@ -127,13 +147,26 @@ export class Subscriptions {
 
   /** The subscription was changed here. Resolves when every worker goes by it. */
   async changed(node: string, jid: string, bare: string): Promise<void> {
+    this.heard(bare);
     await this.refresh(node, jid, bare);
     await this.cluster.subscriptionChanged(node, jid);
+  }
+
+  private heard(bare: string): void {
+    this.news++;
+    this.without.delete(bare);
+  }
+
+  /** Subscriptions may have changed that nobody told of. */
+  doubt(): void {
+    this.news++;
+    this.without.clear();
   }
 
   /** Another worker changed it. Undefined when that is of no concern here. */
   changedElsewhere(node: string, jid: string): void | Promise<void> {
     const bare = jid.split('/', 1)[0]!;
+    this.heard(bare);
     if (this.sessions.sessionsOf(bare).length === 0) return undefined;
     return this.refresh(node, jid, bare).then(() => this.cluster.barrier());
   }

@@ -41,6 +41,30 @@ describe('several workers', () => {
     }
   });
 
+  it('reaches a session of an account that had no subscription at its worker before it subscribed at another', async () => {
+    const world = new World({ workers: 2, pick: random(11) });
+    const sensor = await world.login('sensor@localhost/s', 0);
+    await sensor.create('n', { persist_items: '0', send_last_published_item: 'never' });
+    const first = await world.login('reader@localhost/1', 1);
+    const second = await world.login('reader@localhost/2', 1);
+    expect(await first.get('<subscriptions/>')).toBeDefined();
+    const subscriber = await world.login('reader@localhost/0', 0);
+    await subscriber.subscribe('n');
+    const third = await world.login('reader@localhost/3', 1);
+    const bound = world.bind('reader@localhost/4', 1);
+    await subscriber.subscribe('n', 'reader@localhost/0');
+    await world.quiet();
+    expect(sensor.hot('n', 'a')).toBe(true);
+    await world.quiet();
+    for (const session of [first, second, third, subscriber]) expect(session.take().flatMap(itemIds)).toEqual(['a']);
+    await bound.come();
+    sensor.hot('n', 'b');
+    await world.quiet();
+    for (const session of [first, second, third, subscriber, bound]) {
+      expect(session.take().flatMap(itemIds)).toEqual(['b']);
+    }
+  });
+
   it('keeps the order of one publisher to one subscriber', async () => {
     const world = new World({ workers: 2, pick: random(7) });
     const sensor = await world.login('sensor@localhost/s', 0);
