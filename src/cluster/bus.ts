@@ -50,6 +50,8 @@ export const CHANNEL = {
   proof: 8,
   /** stream/relay: bytes between a socket here and a session there. */
   relay: 9,
+  /** session/moving: a session goes to another worker. */
+  move: 10,
 } as const;
 export type Channel = (typeof CHANNEL)[keyof typeof CHANNEL];
 

@@ -5,9 +5,14 @@
 export interface Directory {
   /** Makes the entry visible to every worker; the entry of the same full JID that it displaced, if any. A pool of one knows at once. */
   bind(entry: SessionEntry): Promise<SessionEntry | undefined> | SessionEntry | undefined;
+  /**
+   * The session of that `id`, which another worker holds or held, is at this worker from now on: visible to every worker as with
+   * {@link bind}. False, and nothing done, when another session has the resource by now.
+   */
+  adopt(entry: SessionEntry): Promise<boolean>;
   /** Priority or availability changed. Ignored when `id` no longer holds the resource. */
   update(entry: SessionEntry): void;
-  /** Ignored when `id` no longer holds the resource. */
+  /** Ignored when `id` no longer holds the resource, or holds it at another worker. */
   unbind(entry: SessionEntry): void;
   /** Entries of a bare JID at *other* workers; synchronous, from a cache that the bus invalidates. */
   remote(bare: string): readonly SessionEntry[];

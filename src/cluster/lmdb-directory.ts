@@ -81,6 +81,19 @@ export class LmdbDirectory implements Directory {
   }
 
   async bind(entry: SessionEntry): Promise<SessionEntry | undefined> {
+    const outcome = await this.put(entry, true);
+    return outcome?.displaced && this.lives(outcome.displaced.worker) ? outcome.displaced : undefined;
+  }
+
+  async adopt(entry: SessionEntry): Promise<boolean> {
+    return (await this.put(entry, false)) !== undefined;
+  }
+
+  /** Writes the entry over what is there, or only over that session's own. Undefined when it was not written. */
+  private async put(
+    entry: SessionEntry,
+    displacing: boolean,
+  ): Promise<{ displaced: SessionEntry | undefined } | undefined> {
     const shard = this.shard(entry.bare);
     const key = keyOf(entry.bare, entry.resource);
     const version = this.version();
@@ -92,6 +105,10 @@ export class LmdbDirectory implements Directory {
         shard.resetReadTxn();
         const found = shard.getEntry(key);
         displaced = found && entryOf(entry.bare, found.value);
+        if (!displacing && displaced !== undefined && displaced.id !== entry.id && this.lives(displaced.worker)) {
+          if (this.held.get(entry.id) === version) this.held.delete(entry.id);
+          return undefined;
+        }
         if (await shard.put(key, rowOf(entry), version, found ? found.version! : (ABSENT as never))) break;
         // Somebody else's write came between, and succeeded: so this ends. Unless the session ended meanwhile.
         if (this.held.get(entry.id) !== version) return undefined;
@@ -102,7 +119,7 @@ export class LmdbDirectory implements Directory {
     }
     if (displaced?.worker === this.bus.self && displaced.id !== entry.id) this.held.delete(displaced.id);
     await this.tell(entry.bare);
-    return displaced && this.lives(displaced.worker) ? displaced : undefined;
+    return { displaced };
   }
 
   update(entry: SessionEntry): void {

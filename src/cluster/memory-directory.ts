@@ -13,6 +13,14 @@ export class MemoryDirectory implements Directory {
     return displaced;
   }
 
+  adopt(entry: SessionEntry): Promise<boolean> {
+    const key = `${entry.bare}/${entry.resource}`;
+    const found = this.entries.get(key);
+    if (found !== undefined && found.id !== entry.id) return Promise.resolve(false);
+    this.entries.set(key, entry);
+    return Promise.resolve(true);
+  }
+
   update(entry: SessionEntry): void {
     const key = `${entry.bare}/${entry.resource}`;
     if (this.entries.get(key)?.id === entry.id) this.entries.set(key, entry);

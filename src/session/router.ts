@@ -92,6 +92,18 @@ export class Router {
     return true;
   }
 
+  /**
+   * Sessions of a bare JID at other workers. A session on its way from one worker to another is at both for a moment; what this
+   * worker sends to it goes to the one that is here.
+   */
+  private elsewhere(bare: string): readonly SessionEntry[] {
+    const entries = this.context.directory.remote(bare);
+    if (entries.length === 0) return entries;
+    const local = this.context.registry.bare(bare);
+    if (local.length === 0) return entries;
+    return entries.filter(({ resource }) => !local.some((session) => session.jid.resource === resource));
+  }
+
   private remoteSession(to: Jid): SessionEntry | undefined {
     for (const entry of this.context.directory.remote(to.bare)) if (entry.resource === to.resource) return entry;
     return undefined;
@@ -100,7 +112,7 @@ export class Router {
   /** To the available resources of non-negative priority: all of them, or those with the highest. */
   private toBare(to: Jid, shared: Shared, all: boolean, from: string, type: number): boolean {
     const local = this.context.registry.bare(to.bare);
-    const remote = this.context.directory.remote(to.bare);
+    const remote = this.elsewhere(to.bare);
     let highest = -1;
     for (const session of local) if (session.available && session.priority > highest) highest = session.priority;
     for (const entry of remote) if (entry.available && entry.priority > highest) highest = entry.priority;
@@ -144,7 +156,7 @@ export class Router {
     for (const session of this.context.registry.bare(to.bare))
       if (session.available) session.deliver(undefined, shared);
     // Whether they are available their own workers know best: the directory hears of it a little later.
-    for (const entry of this.context.directory.remote(to.bare)) {
+    for (const entry of this.elsewhere(to.bare)) {
       this.send(entry.worker, { to: `${to.bare}/${entry.resource}`, kind: 'broadcast' }, shared.bytes);
     }
   }
@@ -162,7 +174,7 @@ export class Router {
       if (other !== session && other.presence !== undefined)
         session.deliver(undefined, addressed(other.presence, session.jid.bare));
     }
-    for (const entry of this.context.directory.remote(session.jid.bare)) {
+    for (const entry of this.elsewhere(session.jid.bare)) {
       this.send(
         entry.worker,
         { to: `${entry.bare}/${entry.resource}`, kind: 'probe', from: session.jid.full },

@@ -56,6 +56,37 @@ test('updates and unbinds of the holder are seen; those of a displaced session d
   expect(await p.ask(1, 'count')).toBe(2);
 });
 
+test('a session that another worker adopts is there for everybody, and its old holder can do it no harm', async () => {
+  const p = await directories(3);
+  await p.ask(1, 'bind', { bare: 'a@x', id: 'one', priority: 3 });
+  expect(await p.ask(3, 'remote', 'a@x')).toEqual([entry(1, 'one', { priority: 3 })]);
+  expect(await p.ask(2, 'adopt', { bare: 'a@x', id: 'one', priority: 3 })).toBe(true);
+  const there = [entry(2, 'one', { priority: 3 })];
+  for (const number of [1, 3]) expect(await p.ask(number, 'remote', 'a@x')).toEqual(there);
+  expect(await p.ask(2, 'remote', 'a@x')).toEqual([]);
+  await p.ask(1, 'update', { bare: 'a@x', id: 'one', priority: 9 });
+  await p.ask(1, 'unbind', { bare: 'a@x', id: 'one' });
+  await p.ask(1, 'bind', { bare: 'b@x', id: 'later' }); // the same shard's writes keep their order
+  expect(await p.ask(3, 'remote', 'a@x')).toEqual(there);
+  // And back, and again, each time with the right to unbind.
+  expect(await p.ask(1, 'adopt', { bare: 'a@x', id: 'one' })).toBe(true);
+  expect(await p.ask(2, 'remote', 'a@x')).toEqual([entry(1, 'one')]);
+  await p.ask(1, 'unbind', { bare: 'a@x', id: 'one' });
+  await expect.poll(() => p.ask(2, 'remote', 'a@x')).toEqual([]);
+});
+
+test('a session whose resource another one took meanwhile is not adopted', async () => {
+  const p = await directories(3);
+  await p.ask(1, 'bind', { bare: 'a@x', id: 'one' });
+  await p.ask(3, 'bind', { bare: 'a@x', id: 'two' });
+  expect(await p.ask(2, 'adopt', { bare: 'a@x', id: 'one' })).toBe(false);
+  await p.ask(2, 'unbind', { bare: 'a@x', id: 'one' });
+  expect(await p.ask(1, 'remote', 'a@x')).toEqual([entry(3, 'two')]);
+  // Nobody has it: that is no hindrance.
+  expect(await p.ask(2, 'adopt', { bare: 'b@x', id: 'three' })).toBe(true);
+  expect(await p.ask(1, 'remote', 'b@x')).toEqual([entry(2, 'three', { bare: 'b@x' })]);
+});
+
 test('a session that ends while it is bound leaves no ghost', async () => {
   const p = await directories(2);
   await Promise.all(
@@ -156,6 +187,8 @@ test('the directory of a lone worker displaces, updates and forgets by the same 
   directory.unbind(entry(1, 'one'));
   expect(directory.count()).toBe(1);
   expect(await directory.bind(entry(1, 'three'))).toEqual(entry(1, 'two'));
+  expect(await directory.adopt(entry(1, 'two'))).toBe(false);
+  expect(await directory.adopt(entry(1, 'three'))).toBe(true);
   directory.unbind(entry(1, 'three'));
   expect(directory.count()).toBe(0);
   expect(directory.remote()).toEqual([]);
