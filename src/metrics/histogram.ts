@@ -26,7 +26,9 @@ export class Histogram {
 }
 
 /** Seconds, from what a healthy broker does to what wakes somebody up. */
-const LATENCIES = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
+export const LATENCIES = [
+  0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10,
+];
 
 /** Seconds from a write's call to its acceptance by the store, observed once for each group of writes. */
 export const storeLatency = new Histogram(LATENCIES);

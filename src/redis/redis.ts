@@ -67,3 +67,11 @@ export class RedisUnavailable extends Error {
     this.name = 'RedisUnavailable';
   }
 }
+
+/** Redis, or its configuration, will not do; the message is a sentence that says what to change. */
+export class RedisRefused extends Error {
+  constructor(message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = 'RedisRefused';
+  }
+}

@@ -1,0 +1,92 @@
+import { Redis as Client } from 'ioredis';
+import { Question } from './command.js';
+import { faultOf } from './faults.js';
+import { type BlockingRedis, type RedisArgument, RedisUnavailable } from './redis.js';
+import type { Servers } from './servers.js';
+import { type Settings, STUCK_MS, addressOf, clientOptions } from './settings.js';
+
+/** How long a command may wait by its own argument `BLOCK`; 0 is for ever. */
+function blockMs(args: readonly RedisArgument[]): number {
+  const at = args.findIndex((arg) => typeof arg === 'string' && arg.toUpperCase() === 'BLOCK');
+  return at < 0 ? 0 : Number(args[at + 1]) || Infinity;
+}
+
+/** A connection for commands that block, to the server that has the key. */
+export class Blocking implements BlockingRedis {
+  private client: Client | undefined;
+  /** What the client was connected to. */
+  private address: string | undefined;
+  private closed = false;
+
+  constructor(
+    private readonly settings: Settings,
+    private readonly servers: Servers,
+    private readonly slot: number,
+    private readonly gone: () => void,
+  ) {}
+
+  async call(command: string, args: readonly RedisArgument[]): Promise<unknown> {
+    const client = await this.connected();
+    const question = new Question(command, args);
+    client.sendCommand(question.asClientCommand);
+    const bound = blockMs(args) + STUCK_MS;
+    const late = bound === Infinity ? undefined : setTimeout(() => client.stream.destroy(), bound);
+    try {
+      return await question.answer;
+    } catch (error) {
+      const fault = faultOf(error as Error);
+      if (fault.kind === 'refused') throw error;
+      if (fault.kind === 'moved') {
+        const from = this.servers.of(this.slot);
+        if (from !== undefined) this.servers.moved(fault.slot, fault.address, from);
+      }
+      if (fault.kind === 'lost' || fault.kind === 'moved') this.drop(client);
+      if (fault.kind === 'wait' && fault.stale) {
+        this.drop(client);
+        void this.servers.refresh();
+      }
+      throw new RedisUnavailable(`${command} was broken off (${(error as Error).message}).`, { cause: error });
+    } finally {
+      clearTimeout(late);
+    }
+  }
+
+  private async connected(): Promise<Client> {
+    if (this.closed) throw new RedisUnavailable('The connection was closed.');
+    const server = this.servers.of(this.slot);
+    if (server === undefined) {
+      void this.servers.refresh();
+      throw new RedisUnavailable('Nobody serves the key at the moment.');
+    }
+    if (this.client?.status === 'ready' && this.address === server.address) return this.client;
+    if (this.client !== undefined) this.drop(this.client);
+    const address = this.settings.kind === 'sentinel' ? undefined : addressOf('redis', server.address);
+    const client = new Client({ ...clientOptions(this.settings, address), retryStrategy: () => null });
+    this.client = client;
+    this.address = server.address;
+    client.on('error', () => undefined);
+    const late = setTimeout(() => client.disconnect(), 2 * STUCK_MS);
+    try {
+      await client.connect();
+    } catch (error) {
+      this.drop(client);
+      throw new RedisUnavailable(`There is no connection to ${server.address}.`, { cause: error });
+    } finally {
+      clearTimeout(late);
+    }
+    // It was closed in the meantime.
+    if (this.client !== client) throw new RedisUnavailable('The connection was closed.');
+    return client;
+  }
+
+  private drop(client: Client): void {
+    client.disconnect();
+    if (this.client === client) this.client = undefined;
+  }
+
+  close(): void {
+    this.closed = true;
+    if (this.client !== undefined) this.drop(this.client);
+    this.gone();
+  }
+}

@@ -1,0 +1,159 @@
+import type { Socket } from 'node:net';
+import { Redis as Client } from 'ioredis';
+import { redisCounters } from '../metrics/redis.js';
+import { type Command, Question, Remark } from './command.js';
+import { faultOf } from './faults.js';
+import type { RedisArgument } from './redis.js';
+import { type Address, type Settings, STUCK_MS, clientOptions, written } from './settings.js';
+
+/** What a connection tells to whoever holds it. */
+export interface ConnectionEvents {
+  /** `usable` or `fault` changed. */
+  changed(connection: Connection): void;
+}
+
+/**
+ * A connection to one server, or to the master that the Sentinels know, which connects again by itself. Commands of one tick
+ * leave in one write.
+ *
+ * A command that was sent on a connection that broke may still lie in that server's buffers. Therefore the next connection
+ * first has the server kill the one before: what was not done by then is never done, and trying again is in order.
+ */
+export class Connection {
+  /** host:port; of Sentinels, the first. */
+  readonly address: string;
+  /** It stands, and the server is ready. */
+  usable = false;
+  /** Why the server refused a command that it may take later; stays until a probe goes through. */
+  fault: string | undefined;
+  /** Scripts that this server is known to have, by SHA. */
+  readonly scripts = new Set<string>();
+  calls = 0;
+  private readonly client: Client;
+  private corked: Socket | undefined;
+  /** Commands without an answer. */
+  private unanswered = 0;
+  /** Milliseconds without a byte from the server while it owes answers, or the handshake. */
+  private quiet = 0;
+  private bytesRead = 0;
+  /** Who we were to which incarnation of the server. */
+  private id: number | undefined;
+  private run: string | undefined;
+
+  constructor(
+    settings: Settings,
+    address: Address | undefined,
+    private readonly events: ConnectionEvents,
+  ) {
+    this.address = written(address ?? settings.addresses[0]!);
+    this.client = new Client(clientOptions(settings, address));
+    this.client.on('ready', () => void this.greet());
+    this.client.on('close', () => this.broke());
+    // Why it broke shows in what the commands are answered.
+    this.client.on('error', () => undefined);
+    this.client.connect().catch(() => undefined);
+  }
+
+  send(command: Command): void {
+    this.unanswered++;
+    this.calls++;
+    this.cork();
+    this.client.sendCommand(command.asClientCommand);
+  }
+
+  /** To be called once for each command that was sent, when ioredis settles it. */
+  answered(): void {
+    this.unanswered--;
+  }
+
+  async ask(name: string, args: readonly RedisArgument[]): Promise<unknown> {
+    const question = new Question(name, args);
+    this.send(question);
+    try {
+      return await question.answer;
+    } finally {
+      this.answered();
+    }
+  }
+
+  /** Sends `ASKING` in front of the command that follows. */
+  asking(): void {
+    this.cork();
+    this.client.sendCommand(new Remark('ASKING', []).asClientCommand);
+  }
+
+  /** What is written in this tick waits for its end. */
+  private cork(): void {
+    const { stream } = this.client;
+    if (this.corked === stream || stream === undefined) return;
+    stream.cork();
+    this.corked = stream;
+    setImmediate(() => {
+      stream.uncork();
+      if (this.corked === stream) this.corked = undefined;
+    });
+  }
+
+  private async greet(): Promise<void> {
+    this.scripts.clear();
+    const before = this.id;
+    let run: string | undefined;
+    try {
+      const [info, id] = await Promise.all([this.optional('INFO', ['server']), this.optional('CLIENT', ['ID'])]);
+      run = /run_id:(\w+)/.exec(String(info))?.[1];
+      if (run !== undefined && run === this.run && before !== undefined)
+        await this.optional('CLIENT', ['KILL', 'ID', before]);
+      this.id = id as number | undefined;
+      this.run = run;
+    } catch {
+      return;
+    }
+    this.usable = true;
+    this.events.changed(this);
+  }
+
+  /** Undefined where the server refuses it: users may be allowed no more than they need. */
+  private async optional(name: string, args: RedisArgument[]): Promise<unknown> {
+    try {
+      return await this.ask(name, args);
+    } catch (error) {
+      if (faultOf(error as Error).kind === 'lost') throw error;
+      return undefined;
+    }
+  }
+
+  /** The connection does not stand any more; ioredis makes another. */
+  broke(): void {
+    this.quiet = 0;
+    if (!this.usable) return;
+    this.usable = false;
+    redisCounters.lost++;
+    this.events.changed(this);
+  }
+
+  /** Connects anew, to ask who the master is. */
+  renew(): void {
+    if (this.client.status === 'ready') this.client.disconnect(true);
+  }
+
+  /** `elapsed` milliseconds went by in which this process had time to read. */
+  tick(elapsed: number): void {
+    const { stream, status } = this.client;
+    const owed = this.unanswered > 0 || status === 'connect';
+    if (!owed || stream === undefined || stream.bytesRead !== this.bytesRead) {
+      this.quiet = 0;
+      this.bytesRead = stream?.bytesRead ?? 0;
+      return;
+    }
+    this.quiet += elapsed;
+    if (this.quiet >= STUCK_MS) {
+      this.quiet = 0;
+      stream.destroy(new Error(`no answer within ${STUCK_MS} ms`));
+    }
+  }
+
+  close(): void {
+    this.usable = false;
+    this.client.disconnect();
+  }
+}

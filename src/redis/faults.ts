@@ -1,0 +1,44 @@
+/**
+ * What an error says about trying again.
+ *
+ * - `lost`: the connection broke, or could not be used; whether the command was done is not known.
+ * - `wait`: Redis will not do it at the moment, and did nothing of it.
+ * - `moved`, `ask`, `script`: it is done elsewhere, or with the script's source.
+ * - `refused`: it will never be done.
+ */
+export type Fault =
+  | { kind: 'lost'; reason: string }
+  | { kind: 'wait'; reason: string; stale: boolean }
+  | { kind: 'moved' | 'ask'; slot: number; address: string }
+  | { kind: 'script' }
+  | { kind: 'refused' };
+
+/** First words of replies after which the same command may go through later; true where another server may be the one to ask. */
+const WAITS: Readonly<Record<string, boolean>> = {
+  READONLY: true,
+  MASTERDOWN: true,
+  CLUSTERDOWN: true,
+  LOADING: false,
+  TRYAGAIN: false,
+  OOM: false,
+  BUSY: false,
+  MISCONF: false,
+  NOREPLICAS: false,
+};
+
+/** A script's own errors come wrapped before Redis 7. */
+const WRAPPED = /^ERR Error running script.*@user_script:\s*\d+:\s*-?([A-Z]+) /;
+
+export function faultOf(error: Error): Fault {
+  const { message } = error;
+  if (error.name !== 'ReplyError') return { kind: 'lost', reason: 'connection' };
+  const word = WRAPPED.exec(message)?.[1] ?? message.slice(0, Math.max(0, message.indexOf(' ')));
+  if (word === 'MOVED' || word === 'ASK') {
+    const [, slot, address] = message.split(' ');
+    return { kind: word === 'MOVED' ? 'moved' : 'ask', slot: Number(slot), address: address ?? '' };
+  }
+  if (word === 'NOSCRIPT') return { kind: 'script' };
+  const stale = WAITS[word];
+  if (stale !== undefined) return { kind: 'wait', reason: word.toLowerCase(), stale };
+  return { kind: 'refused' };
+}

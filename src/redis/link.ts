@@ -1,0 +1,299 @@
+import type { Logger } from 'pino';
+import { count } from '../metrics/counters.js';
+import { redisCounters, redisLatency } from '../metrics/redis.js';
+import { Blocking } from './blocking.js';
+import type { Connection } from './connection.js';
+import { faultOf } from './faults.js';
+import { Operation, type Owner, shaOf } from './operation.js';
+import { Probe } from './probe.js';
+import {
+  type BlockingRedis,
+  type CallOptions,
+  type Redis,
+  type RedisArgument,
+  type RedisNode,
+  RedisUnavailable,
+  type Script,
+} from './redis.js';
+import { ClusterServers, OneServer, type Servers } from './servers.js';
+import type { Settings } from './settings.js';
+import { slotOf } from './slot.js';
+
+/** How often the link looks after what waits, in milliseconds. */
+const TICK_MS = 25;
+/** More time than that between two ticks was not the servers': this process was busy. */
+const LONGEST_TICK_MS = 4 * TICK_MS;
+/** How often a server that does not do what it should is asked how it is, and a cluster who serves what. */
+const PROBE_MS = 250;
+/** How long a command that a server refused waits at most before it is tried again. */
+const LONGEST_PAUSE_MS = 400;
+/** A command is sent on so often at once; then it takes its time. */
+const HOPS = 4;
+
+/** {@link Redis} over connections that come and go. */
+export class Link implements Redis, Owner {
+  readonly kind: Settings['kind'];
+  readonly prefix: string;
+  up = false;
+  readonly servers: Servers;
+  private readonly probe: Probe;
+  private readonly listeners: ((up: boolean) => void)[] = [];
+  private readonly blocked = new Set<Blocking>();
+  /** All that is not answered, in the order of the calls. */
+  private readonly open = new Set<Operation>();
+  /** Those among them that wait to be sent. */
+  private waiting: Operation[] = [];
+  /** Milliseconds in which this process had time for its connections. */
+  private now = 0;
+  private timer: NodeJS.Timeout | undefined;
+  private ticked = 0;
+  private probed = 0;
+  private closed = false;
+  /** What is told when it does not work. */
+  private trouble = 'connecting';
+
+  constructor(
+    private readonly settings: Settings,
+    private readonly log: Logger | undefined,
+  ) {
+    this.kind = settings.kind;
+    this.prefix = settings.prefix;
+    const events = {
+      changed: () => {
+        this.look();
+        this.resume();
+      },
+      arranged: () => {
+        this.look();
+        this.resume();
+      },
+    };
+    this.servers = this.kind === 'cluster' ? new ClusterServers(settings, events) : new OneServer(settings, events);
+    this.probe = new Probe(this.prefix, this.servers, () => this.look());
+    void this.servers.refresh();
+    this.wake();
+  }
+
+  call(command: string, args: readonly RedisArgument[], options?: CallOptions): Promise<unknown> {
+    const slot = slotOf(args[0] as string | Buffer);
+    return this.submit(command, slot, undefined, command, [...args], options);
+  }
+
+  run(
+    script: Script,
+    keys: readonly (string | Buffer)[],
+    args: readonly RedisArgument[],
+    options?: CallOptions,
+  ): Promise<unknown> {
+    const code = { source: script.source, sha: shaOf(script) };
+    const all = ['', keys.length, ...keys, ...args];
+    return this.submit(script.name, slotOf(keys[0]!), code, 'EVALSHA', all, options);
+  }
+
+  private submit(
+    label: string,
+    slot: number,
+    script: { source: string; sha: string } | undefined,
+    name: string,
+    args: RedisArgument[],
+    options: CallOptions | undefined,
+  ): Promise<unknown> {
+    return new Promise((resolve, reject) => {
+      const patience = options?.patienceMs ?? this.settings.patienceMs;
+      const since = performance.now();
+      const deadline = this.now + patience + LONGEST_TICK_MS;
+      const operation = new Operation(
+        this,
+        label,
+        slot,
+        script,
+        name,
+        args,
+        patience,
+        deadline,
+        since,
+        resolve,
+        reject,
+      );
+      this.open.add(operation);
+      this.wake();
+      this.dispatch(operation);
+    });
+  }
+
+  private dispatch(operation: Operation): void {
+    const connection = operation.asking ?? this.servers.of(operation.slot);
+    if (connection?.usable) operation.send(connection);
+    else this.park(operation, 0);
+  }
+
+  /** It is sent when there is somebody to send it to, and not before `pause` milliseconds have gone by. */
+  private park(operation: Operation, pause: number): void {
+    operation.asking = undefined;
+    operation.due = this.now + pause;
+    if (operation.patience === 0 || this.closed) this.giveUp(operation);
+    else this.waiting.push(operation);
+  }
+
+  /** Sends what waited for a server, in the order of the calls. */
+  private resume(): void {
+    if (this.waiting.length === 0) return;
+    const waiting = this.waiting.filter(({ settled }) => !settled).sort((a, b) => a.number - b.number);
+    this.waiting = [];
+    for (const operation of waiting) {
+      if (operation.due <= this.now) this.dispatch(operation);
+      else this.waiting.push(operation);
+    }
+  }
+
+  replied(operation: Operation, reply: unknown): void {
+    operation.settled = true;
+    this.open.delete(operation);
+    const seconds = (performance.now() - operation.since) / 1000;
+    redisLatency.observe(seconds);
+    count(redisCounters.calls, operation.label);
+    count(redisCounters.seconds, operation.label, seconds);
+    operation.done(reply);
+  }
+
+  failed(operation: Operation, error: Error): void {
+    const connection = operation.connection!;
+    const fault = faultOf(error);
+    if (fault.kind === 'refused') {
+      operation.settled = true;
+      this.open.delete(operation);
+      operation.fail(error);
+      return;
+    }
+    operation.reason = error.message;
+    count(redisCounters.retries, 'reason' in fault ? fault.reason : fault.kind);
+    if (this.closed) this.giveUp(operation);
+    else if (fault.kind === 'lost') {
+      connection.broke();
+      this.park(operation, 0);
+    } else if (fault.kind === 'wait') {
+      if (fault.reason !== 'tryagain') this.mark(connection, fault.reason);
+      if (fault.stale) this.servers.stale(connection);
+      this.park(operation, Math.min(LONGEST_PAUSE_MS, 10 * 2 ** Math.min(operation.attempts, 8)));
+    } else {
+      if (fault.kind === 'moved') this.servers.moved(fault.slot, fault.address, connection);
+      else if (fault.kind === 'ask') operation.asking = this.servers.at(fault.address, connection);
+      else connection.scripts.delete(operation.script?.sha ?? '');
+      if (operation.attempts < HOPS) this.dispatch(operation);
+      else this.park(operation, 10 * Math.min(operation.attempts, 20));
+    }
+  }
+
+  private giveUp(operation: Operation): void {
+    operation.settled = true;
+    this.open.delete(operation);
+    redisCounters.unavailable++;
+    const { label, reason, patience } = operation;
+    operation.fail(new RedisUnavailable(`Redis did not do ${label} within ${patience / 1000} s (${reason}).`));
+  }
+
+  private mark(connection: Connection, fault: string): void {
+    if (connection.fault === fault) return;
+    connection.fault = fault;
+    this.look();
+  }
+
+  // --- how it is ---------------------------------------------------------------------------------------------------------
+
+  onState(listener: (up: boolean) => void): void {
+    this.listeners.push(listener);
+  }
+
+  /** Sees whether commands get through, and tells when that changed. */
+  private look(): void {
+    if (this.closed) return;
+    const all = this.servers.all();
+    const bad = all.find(({ usable, fault }) => !usable || fault !== undefined);
+    const up = all.length > 0 && bad === undefined && this.servers.covered;
+    if (!up) {
+      const what = bad === undefined ? 'slots that nobody serves' : (bad.fault ?? 'no connection');
+      this.trouble = bad === undefined ? what : `${bad.address}: ${what}`;
+      this.wake();
+    }
+    if (up === this.up) return;
+    this.up = up;
+    redisCounters.up = up ? 1 : 0;
+    if (up) this.log?.info('Redis takes commands');
+    else this.log?.warn({ reason: this.trouble }, 'Redis does not take commands');
+    for (const listener of this.listeners) listener(up);
+  }
+
+  /** Resolves when commands get through; rejects after the patience. */
+  ready(): Promise<void> {
+    if (this.up) return Promise.resolve();
+    return new Promise((resolve, reject) => {
+      const late = () => reject(new RedisUnavailable(`Redis is not ready (${this.trouble}).`));
+      const timer = setTimeout(late, this.settings.patienceMs);
+      this.onState((up) => {
+        clearTimeout(timer);
+        if (up) resolve();
+      });
+    });
+  }
+
+  // --- time --------------------------------------------------------------------------------------------------------------
+
+  private wake(): void {
+    if (this.timer !== undefined || this.closed) return;
+    this.ticked = performance.now();
+    this.timer = setInterval(() => this.tick(), TICK_MS);
+  }
+
+  private tick(): void {
+    const elapsed = Math.min(performance.now() - this.ticked, LONGEST_TICK_MS);
+    this.ticked = performance.now();
+    this.now += elapsed;
+    for (const connection of this.servers.all()) connection.tick(elapsed);
+    for (const operation of this.open) if (operation.deadline <= this.now) this.giveUp(operation);
+    this.resume();
+    if (!this.up && this.now - this.probed >= PROBE_MS) {
+      this.probed = this.now;
+      this.probe.probe();
+    }
+    if (this.open.size > 0 || !this.up) return;
+    clearInterval(this.timer);
+    this.timer = undefined;
+  }
+
+  // --- beside ------------------------------------------------------------------------------------------------------------
+
+  blocking(key: string): BlockingRedis {
+    const blocking = new Blocking(this.settings, this.servers, slotOf(key), () => this.blocked.delete(blocking));
+    this.blocked.add(blocking);
+    return blocking;
+  }
+
+  async masters(): Promise<RedisNode[]> {
+    await this.servers.refresh();
+    return this.servers.all().map((connection) => ({
+      address: connection.address,
+      call: async (command, args) => {
+        if (!connection.usable) throw new RedisUnavailable(`There is no connection to ${connection.address}.`);
+        try {
+          return await connection.ask(command, args);
+        } catch (error) {
+          if (faultOf(error as Error).kind === 'refused') throw error;
+          throw new RedisUnavailable(`${connection.address} did not do ${command}.`, { cause: error });
+        } finally {
+          this.wake();
+        }
+      },
+    }));
+  }
+
+  close(): Promise<void> {
+    if (this.closed) return Promise.resolve();
+    this.closed = true;
+    clearInterval(this.timer);
+    for (const operation of this.open) this.giveUp(operation);
+    for (const blocking of this.blocked) blocking.close();
+    this.servers.close();
+    redisCounters.up = undefined;
+    return Promise.resolve();
+  }
+}

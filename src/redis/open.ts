@@ -1,0 +1,67 @@
+import type { Logger } from 'pino';
+import type { Config } from '../config/config.js';
+import { examine, keyOf } from './examine.js';
+import { Link } from './link.js';
+import { type Redis, RedisRefused, RedisUnavailable } from './redis.js';
+import { masterOf } from './sentinel.js';
+import { type Settings, addressOf, settingsOf, written } from './settings.js';
+
+export { RedisRefused } from './redis.js';
+
+/** How long it takes until a server that was not there is asked again, in milliseconds. */
+const PAUSE_MS = 100;
+
+/**
+ * Connects to Redis. What is not there yet is waited for, as long as any command would be.
+ *
+ * @throws RedisRefused with a sentence that says what to change
+ */
+export async function openRedis(config: Config['redis'], options: { log?: Logger } = {}): Promise<Redis> {
+  const settings = settingsOf(config);
+  await patiently(settings, () => examineFirst(settings));
+  const link = new Link(settings, options.log);
+  try {
+    await link.ready();
+    if (settings.kind === 'cluster')
+      for (const { address } of await link.masters()) await examine(settings, addressOf('redis.nodes', address));
+    return link;
+  } catch (error) {
+    await link.close();
+    throw error instanceof RedisUnavailable ? new RedisRefused(hint(settings, error), { cause: error }) : error;
+  }
+}
+
+/** Tries until it works, is refused, or the patience ends. */
+async function patiently(settings: Settings, work: () => Promise<void>): Promise<void> {
+  const until = performance.now() + settings.patienceMs;
+  for (;;) {
+    try {
+      return await work();
+    } catch (error) {
+      if (!(error instanceof RedisUnavailable)) throw error;
+      if (performance.now() >= until) throw new RedisRefused(hint(settings, error), { cause: error });
+    }
+    await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
+  }
+}
+
+function hint(settings: Settings, error: Error): string {
+  return `${error.message.replace(/\.$/, '')}: start it, or correct ${keyOf(settings)}`;
+}
+
+/** The first of the servers that answers at all. */
+async function examineFirst(settings: Settings): Promise<void> {
+  if (settings.kind === 'sentinel') return examine(settings, await masterOf(settings));
+  let failure: unknown;
+  for (const address of settings.addresses) {
+    try {
+      return await examine(settings, address);
+    } catch (error) {
+      if (!(error instanceof RedisUnavailable)) throw error;
+      failure ??= error;
+    }
+  }
+  throw (
+    failure ?? new RedisRefused(`${keyOf(settings)} names no server: write ${written({ host: 'host', port: 6379 })}`)
+  );
+}

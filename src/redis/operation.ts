@@ -1,0 +1,83 @@
+import { createHash } from 'node:crypto';
+import { Command } from './command.js';
+import type { Connection } from './connection.js';
+import type { RedisArgument, Script } from './redis.js';
+
+/** What an operation asks of the link. */
+export interface Owner {
+  replied(operation: Operation, reply: unknown): void;
+  failed(operation: Operation, error: Error): void;
+}
+
+let last = 0;
+
+/** A command or script, through all its attempts. */
+export class Operation extends Command {
+  /** Where it was sent last. */
+  connection: Connection | undefined;
+  /** Where it is sent next in spite of its slot, after `ASKING`. */
+  asking: Connection | undefined;
+  attempts = 0;
+  /** Not to be tried again before (the link's clock). */
+  due = 0;
+  /** Why it was not done last. */
+  reason = 'no connection';
+  settled = false;
+  /** In the order of the calls. */
+  readonly number = ++last;
+
+  constructor(
+    private readonly owner: Owner,
+    /** For metrics and errors. */
+    readonly label: string,
+    readonly slot: number,
+    readonly script: { source: string; sha: string } | undefined,
+    name: string,
+    args: RedisArgument[],
+    /** How long it may be tried, and until when (the link's clock). */
+    readonly patience: number,
+    readonly deadline: number,
+    /** performance.now */
+    readonly since: number,
+    readonly done: (reply: unknown) => void,
+    readonly fail: (error: Error) => void,
+  ) {
+    super(name, args);
+  }
+
+  send(connection: Connection): void {
+    this.connection = connection;
+    this.attempts++;
+    const { script } = this;
+    if (script !== undefined) {
+      const known = connection.scripts.has(script.sha);
+      if (!known) connection.scripts.add(script.sha);
+      this.name = known ? 'EVALSHA' : 'EVAL';
+      (this.args as RedisArgument[])[0] = known ? script.sha : script.source;
+    }
+    if (this.asking !== undefined) connection.asking();
+    this.asking = undefined;
+    connection.send(this);
+  }
+
+  resolve(reply: unknown): void {
+    this.connection!.answered();
+    if (!this.settled) this.owner.replied(this, reply);
+  }
+
+  reject(error: Error): void {
+    this.connection!.answered();
+    if (!this.settled) this.owner.failed(this, error);
+  }
+}
+
+const shas = new WeakMap<Script, string>();
+
+export function shaOf(script: Script): string {
+  let sha = shas.get(script);
+  if (sha === undefined) {
+    sha = createHash('sha1').update(script.source).digest('hex');
+    shas.set(script, sha);
+  }
+  return sha;
+}
