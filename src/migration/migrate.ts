@@ -1,0 +1,123 @@
+import type { Store } from '../store/store.js';
+import type { Checkpoint, CheckpointFile } from './checkpoint.js';
+import { added, copy, NONE, type Counts } from './copy.js';
+import { digest, KINDS, type Digest } from './digest.js';
+import { firstDifference, type Names } from './difference.js';
+import { BEGINNING } from './walk.js';
+
+export interface Migration {
+  source: Store;
+  target: Store;
+  names: Names;
+  /** Names both places; a checkpoint is only gone on from on the same route. */
+  route: string;
+  file: CheckpointFile;
+  signal: AbortSignal;
+  progress: Progress;
+}
+
+/** What a person sees meanwhile. */
+export interface Progress {
+  /** Another step begins, of that much work. */
+  begin(title: string, total: Counts | undefined): void;
+  /** So much of it is done. */
+  at(counts: Counts): void;
+}
+
+export interface Verdict {
+  source: Digest;
+  target: Digest;
+  /** A sentence; undefined when both hold the same. */
+  difference: string | undefined;
+}
+
+/** A migration cannot begin; the message says why, the hint what to do. */
+export class MigrationRefused extends Error {
+  constructor(
+    message: string,
+    readonly hint: string,
+  ) {
+    super(message);
+    this.name = 'MigrationRefused';
+  }
+}
+
+/** Copies, going on where an earlier attempt ended. False when the signal ended it before all was done. */
+export async function transfer(migration: Migration): Promise<boolean> {
+  const { source, target, file, signal, progress, route } = migration;
+  let checkpoint = (await file.read()) ?? (await begin(migration));
+  if (checkpoint.route !== route) {
+    throw new MigrationRefused(
+      `another migration was not finished: ${checkpoint.route}`,
+      `finish that one first, or remove ${file.path} and empty its target`,
+    );
+  }
+  if (checkpoint.copied) return true;
+  progress.begin('copying', checkpoint.total);
+  progress.at(checkpoint.counts);
+  const done = async (batch: Parameters<typeof added>[1]) => {
+    checkpoint = { ...checkpoint, cursor: batch.cursor, counts: added(checkpoint.counts, batch) };
+    await file.write(checkpoint);
+    progress.at(checkpoint.counts);
+  };
+  await copy(source, target, checkpoint.cursor, done, signal);
+  if (signal.aborted) return false;
+  await file.write({ ...checkpoint, copied: true });
+  return true;
+}
+
+async function begin({ source, target, names, route, file, progress, signal }: Migration): Promise<Checkpoint> {
+  const [accounts, nodes] = await Promise.all([target.accounts.count(), target.nodes.count()]);
+  if (accounts + nodes > 0) {
+    throw new MigrationRefused(
+      `${names.target} is not empty: it has ${accounts} accounts and ${nodes} nodes`,
+      'a migration only fills an empty store: choose another place, or empty this one first',
+    );
+  }
+  progress.begin('counting', undefined);
+  const checkpoint: Checkpoint = {
+    format: 1,
+    route,
+    cursor: BEGINNING,
+    counts: NONE,
+    total: await amount(source, signal),
+    copied: false,
+  };
+  // The target is ours from here on.
+  await file.write(checkpoint);
+  return checkpoint;
+}
+
+const NAMES = 500;
+
+/** What there is to copy; subscriptions are not counted, as that costs as much as reading them. */
+async function amount({ accounts, nodes, items }: Store, signal: AbortSignal): Promise<Counts> {
+  const total = { ...NONE, accounts: await accounts.count(), nodes: await nodes.count() };
+  let after: string | undefined;
+  do {
+    const names = await nodes.list(after, NAMES);
+    for (const count of await Promise.all(names.map((name) => items.count(name)))) total.items += count;
+    after = names.at(-1);
+  } while (after !== undefined && !signal.aborted);
+  return total;
+}
+
+/** Reads both sides again and compares them. Rejects when the signal fires. */
+export async function verify(migration: Omit<Migration, 'file' | 'route'>): Promise<Verdict> {
+  const { source, target, names, progress, signal } = migration;
+  const read = async (store: Store, name: string): Promise<Digest> => {
+    progress.begin(`verifying ${name}`, await amount(store, signal));
+    let counts = NONE;
+    return digest(store, (batch) => progress.at((counts = added(counts, batch))), signal);
+  };
+  const verdict = { source: await read(source, names.source), target: await read(target, names.target) };
+  const same = KINDS.every(
+    (kind) =>
+      verdict.source[kind].count === verdict.target[kind].count &&
+      verdict.source[kind].sum === verdict.target[kind].sum,
+  );
+  if (same) return { ...verdict, difference: undefined };
+  progress.begin('looking for the difference', undefined);
+  const difference = await firstDifference(source, target, names);
+  return { ...verdict, difference: difference ?? 'the two sides changed while they were read' };
+}

@@ -1,0 +1,211 @@
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { CheckpointFile } from '../../src/migration/checkpoint.js';
+import { MigrationRefused, transfer, verify, type Migration } from '../../src/migration/migrate.js';
+import { walk } from '../../src/migration/walk.js';
+import { LmdbStore } from '../../src/store/lmdb/lmdb-store.js';
+import { MemoryStore } from '../../src/store/memory.js';
+import type { ItemRecord, Store } from '../../src/store/store.js';
+import { account, item, node, subscription } from '../store/records.js';
+import { fill } from './stores.js';
+
+let folder: string;
+const open: Store[] = [];
+beforeEach(() => void (folder = mkdtempSync(join(tmpdir(), 'thrum-migrate-'))));
+afterEach(async () => {
+  await Promise.all(open.splice(0).map((store) => store.close()));
+  rmSync(folder, { recursive: true, force: true });
+});
+
+function lmdb(name: string): Store {
+  const store = LmdbStore.open({ path: join(folder, name), durability: 'commit' });
+  open.push(store);
+  return store;
+}
+
+function migration(source: Store, target: Store, more: Partial<Migration> = {}): Migration {
+  return {
+    source,
+    target,
+    names: { source: 'here', target: 'there' },
+    route: 'from here to there',
+    file: new CheckpointFile(folder),
+    signal: new AbortController().signal,
+    progress: { begin: () => undefined, at: () => undefined },
+    ...more,
+  };
+}
+
+describe('a migration', () => {
+  it('moves everything, there and back', async () => {
+    const [first, memory, last] = [lmdb('first'), new MemoryStore(), lmdb('last')];
+    await fill(first);
+    const small = Array.from({ length: 70 }, (_, i) => i % 50).reduce((a, b) => a + b, 0);
+    for (const [source, target] of [
+      [first, memory],
+      [memory, last],
+    ] as const) {
+      const moved = migration(source, target);
+      expect(await transfer(moved)).toBe(true);
+      const { difference, source: a, target: b } = await verify(moved);
+      expect(difference).toBeUndefined();
+      expect(b).toEqual(a);
+      expect(a.accounts.count).toBe(1201);
+      expect(a.items.count).toBe(700 + small);
+      await moved.file.remove();
+    }
+    expect(await last.items.latest('big', 1)).toMatchObject([{ id: 'big-0', published: 1 }]);
+    expect(await last.nodes.get('sensors/7')).toEqual(await first.nodes.get('sensors/7'));
+  });
+
+  it('goes on where it failed, wherever that was', async () => {
+    const source = new MemoryStore();
+    await fill(source, { accounts: 600, nodes: 40, items: 100 });
+    const target = lmdb('target');
+    let attempts = 0;
+    let writes = 0;
+    for (let done = false; !done; attempts++) {
+      let left = 150 * (attempts + 1);
+      const failing = disturbed(target, () => {
+        writes++;
+        if (left-- <= 0) throw new Error('the line is cut');
+      });
+      done = await transfer(migration(source, failing)).catch((error: Error) => {
+        expect(error.message).toBe('the line is cut');
+        return false;
+      });
+    }
+    expect(attempts).toBeGreaterThan(3);
+    const { difference, source: digest } = await verify(migration(source, target));
+    expect(difference).toBeUndefined();
+    // What was done before was not done again.
+    const all = Object.values(digest).reduce((sum, { count }) => sum + count, 0);
+    expect(writes).toBeLessThan(all * 3);
+  });
+
+  it('ends at a batch when it is told to, and keeps how far it came', async () => {
+    const [source, target] = [new MemoryStore(), new MemoryStore()];
+    await fill(source);
+    const stop = new AbortController();
+    const seen: number[] = [];
+    const progress = { begin: () => undefined, at: (counts: { items: number }) => void seen.push(counts.items) };
+    const run = (signal: AbortSignal) => transfer(migration(source, target, { progress, signal }));
+    stop.abort();
+    expect(await run(stop.signal)).toBe(false);
+    expect(JSON.parse(readFileSync(join(folder, 'migration.json'), 'utf8'))).toMatchObject({ copied: false });
+    expect(await run(new AbortController().signal)).toBe(true);
+    expect((await verify(migration(source, target))).difference).toBeUndefined();
+    expect(seen).toEqual([...seen].sort((a, b) => a - b));
+  });
+
+  it('does not fill a store that holds something, nor go on with another migration', async () => {
+    const [source, target] = [new MemoryStore(), new MemoryStore()];
+    await fill(source, { accounts: 1, nodes: 1, items: 1 });
+    await target.accounts.create('ann', account(1));
+    await expect(transfer(migration(source, target))).rejects.toThrow(MigrationRefused);
+    await expect(transfer(migration(source, target))).rejects.toThrow(/there is not empty: it has 1 accounts and 0/);
+    const empty = new MemoryStore();
+    expect(await transfer(migration(source, empty))).toBe(true);
+    await expect(transfer(migration(source, empty, { route: 'elsewhere' }))).rejects.toThrow(/not finished: from here/);
+  });
+
+  it('holds no more than a few pages of a node with very many items', async () => {
+    const source = new MemoryStore();
+    await source.nodes.create(node('big'));
+    for (let i = 0; i < 3000; i++) {
+      await source.items.publish('big', item(`i${i}`, { payload: Buffer.alloc(i < 1000 ? 10 : 20_000) }), 1e6);
+    }
+    let most = 0;
+    let count = 0;
+    for await (const { items } of walk(source)) {
+      most = Math.max(
+        most,
+        items.reduce((sum, { item: { payload } }) => sum + payload.length, 0),
+      );
+      count += items.length;
+    }
+    expect(count).toBe(3000);
+    // A page is sized by the payloads of the one before it.
+    expect(most).toBeLessThan(500 * 20_000 + 1);
+  });
+});
+
+describe('verification finds', () => {
+  const damages: [what: string, damage: (store: Store) => Promise<unknown>, sentence: RegExp][] = [
+    ['a payload', (s) => replace(s, { payload: Buffer.from('x') }), /the item i2 of the node n has another payload/],
+    [
+      'a publisher',
+      (s) => replace(s, { publisher: 'eve@x.lit' }),
+      /the item i2 of the node n has another payload, publ/,
+    ],
+    ['a lost item', (s) => s.items.retract('n', ['i3']), /the item i3 of the node n is not in there/],
+    ['an item more', (s) => s.items.publish('n', item('i9'), 100), /the item i9 of the node n is not in here/],
+    [
+      'another order',
+      (s) => s.items.publish('n', item('i2'), 100),
+      /where here has the item i2 of the node n, there has i3/,
+    ],
+    ['an account lost', (s) => s.accounts.remove('ann'), /the account ann is not in there/],
+    ['an account more', (s) => s.accounts.create('eve', account(9)), /the account eve is not in here/],
+    ['other keys', (s) => s.accounts.update('ann', account(9)), /the account ann has other keys/],
+    ['a node lost', (s) => s.nodes.remove('n'), /the node n is not in there/],
+    ['a node more', (s) => s.nodes.create(node('m')), /the node m is not in here/],
+    ['an option', (s) => s.nodes.update('n', (n) => ({ ...n, config: { title: 'x' } })), /node n has another configur/],
+    [
+      'a subscription lost',
+      (s) => s.nodes.removeSubscription('n', 'a@b.lit'),
+      /subscription of a@b.lit to n is not in there/,
+    ],
+    [
+      'another subscription',
+      (s) => s.nodes.putSubscription(subscription('n', 'a@b.lit', { subid: 'other' })),
+      /is another one/,
+    ],
+    [
+      'a subscription more',
+      (s) => s.nodes.putSubscription(subscription('n', 'e@b.lit')),
+      /of e@b.lit to n is not in here/,
+    ],
+  ];
+  it.each(damages)('%s', async (_what, damage, sentence) => {
+    const [source, target] = [new MemoryStore(), new MemoryStore()];
+    for (const store of [source, target]) {
+      await store.accounts.create('ann', account(1));
+      await store.nodes.create(node('n'));
+      await store.nodes.putSubscription(subscription('n', 'a@b.lit'));
+      for (let i = 0; i < 5; i++) await store.items.publish('n', item(`i${i}`), 100);
+    }
+    expect((await verify(migration(source, target))).difference).toBeUndefined();
+    await damage(target);
+    expect((await verify(migration(source, target))).difference).toMatch(sentence);
+  });
+
+  /** Replaces one item without moving it. */
+  async function replace(store: Store, facts: Partial<ItemRecord>): Promise<void> {
+    for (let i = 2; i < 5; i++) await store.items.publish('n', item(`i${i}`, i === 2 ? facts : {}), 100);
+  }
+});
+
+/** The store, with something that happens before each write. */
+function disturbed(store: Store, before: () => void): Store {
+  const part = <T extends object>(room: T, writes: (keyof T)[]): T =>
+    new Proxy(room, {
+      get: (_, name) => {
+        const value = room[name as keyof T];
+        if (typeof value !== 'function') return value;
+        return (...args: unknown[]) => {
+          if (writes.includes(name as keyof T)) before();
+          return (value as (...args: unknown[]) => unknown).apply(room, args);
+        };
+      },
+    });
+  return {
+    accounts: part(store.accounts, ['create']),
+    nodes: part(store.nodes, ['create', 'putSubscription']),
+    items: part(store.items, ['publish']),
+    flush: () => store.flush(),
+    close: () => store.close(),
+  };
+}
