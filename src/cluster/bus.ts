@@ -52,6 +52,8 @@ export const CHANNEL = {
   relay: 9,
   /** session/moving: a session goes to another worker. */
   move: 10,
+  /** session/succession: what waited in a session whose resource a new one took. */
+  inherit: 11,
 } as const;
 export type Channel = (typeof CHANNEL)[keyof typeof CHANNEL];
 

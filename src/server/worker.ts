@@ -18,6 +18,7 @@ import { bindSession, endSessions, listenForKicks } from '../session/bind.js';
 import { Registry } from '../session/registry.js';
 import { Resumption } from '../session/resumption.js';
 import { Router } from '../session/router.js';
+import { Succession } from '../session/succession.js';
 import { openStore } from '../store/open.js';
 import { Connection } from '../stream/connection.js';
 import { flusher } from '../stream/flusher.js';
@@ -108,7 +109,7 @@ async function run(pool: Membership): Promise<void> {
     pubsubInfo: (node, more) => pubsub.discoInfo(node, more),
   });
   const admins = new Set(config.admins.length > 0 ? config.admins : [`admin@${config.domain}`]);
-  const base: Omit<SessionContext, 'router'> = {
+  const base: Omit<SessionContext, 'router' | 'succession'> = {
     config,
     log,
     scanner,
@@ -123,7 +124,9 @@ async function run(pool: Membership): Promise<void> {
     isAdmin: (bare) => admins.has(bare),
   };
   const router = new Router(base);
-  const context: SessionContext = { ...base, router };
+  const succession = new Succession({ bus, registry, router, jids: base.jids });
+  const context: SessionContext = { ...base, router, succession };
+  context.watchers.push(succession);
   listenForKicks(context);
   const host = `${config.pubsub.host_prefix}.${config.domain}`;
   const pubsub = new PubSub({ host, config, store, bus, router, log });

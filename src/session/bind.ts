@@ -28,10 +28,10 @@ export function bindSession(
   if (!taken && config.limits.enabled && held >= config.limits.sessions_per_account) {
     return refuse('resource-constraint', { text: 'too many sessions of this account' });
   }
-  holder?.kick(REPLACED);
   // The number of the worker comes first: whoever gets this identifier back knows where to ask.
   const session = new Session(context, jid, `${bus.self.toString(36)}.${randomId()}`, connection);
   registry.add(session);
+  holder?.kick(REPLACED, 'conflict', { worker: bus.self, id: session.id });
   const displaced = directory.bind(session.entry());
   return displaced instanceof Promise
     ? displaced.then((entry) => bound(context, session, entry))
@@ -42,11 +42,11 @@ export function bindSession(
 function bound(context: SessionContext, session: Session, displaced: SessionEntry | undefined): Session | StanzaError {
   const { bus } = context;
   if (displaced !== undefined && displaced.worker !== bus.self) {
-    const kick: Kick = { full: session.jid.full, id: displaced.id };
+    const kick: Kick = { full: session.jid.full, id: displaced.id, heir: session.id };
     bus.send(displaced.worker, CHANNEL.kick, Buffer.from(JSON.stringify(kick)));
   }
   if (session.ended) return refuse('conflict', { text: REPLACED });
-  for (const watcher of context.watchers) watcher.sessionBound(session);
+  for (const watcher of context.watchers) watcher.sessionBound?.(session);
   return session;
 }
 
@@ -56,14 +56,16 @@ interface Kick {
   id: string;
   text?: string;
   condition?: StreamCondition;
+  /** The session of the worker that says so which has taken the resource, and gets what waits. */
+  heir?: string;
 }
 
 /** Listens for sessions of this worker whose resource was taken at another, or whose account is gone. */
 export function listenForKicks(context: SessionContext): void {
-  context.bus.listen(CHANNEL.kick, (_from, body) => {
-    const { full, id, text = REPLACED, condition } = JSON.parse(body.toString()) as Kick;
+  context.bus.listen(CHANNEL.kick, (from, body) => {
+    const { full, id, text = REPLACED, condition, heir } = JSON.parse(body.toString()) as Kick;
     const session = context.registry.full(full);
-    if (session?.id === id) session.kick(text, condition);
+    if (session?.id === id) session.kick(text, condition, heir === undefined ? undefined : { worker: from, id: heir });
   });
 }
 

@@ -10,6 +10,7 @@ import type { TreeBuilder } from '../xml/tree.js';
 import type { Registry } from './registry.js';
 import type { Router } from './router.js';
 import type { Session } from './session.js';
+import type { Succession } from './succession.js';
 
 /** The facts of a publish that may take the fast road: `payload` is a view that is valid only during the call. */
 export interface HotPublish {
@@ -34,11 +35,11 @@ export interface Service {
 
 /** Told when a session's presence or life changes. */
 export interface SessionWatcher {
-  sessionBound(session: Session): unknown;
+  sessionBound?(session: Session): unknown;
   /** It is available; called again when its presence changes. */
-  sessionAvailable(session: Session): unknown;
-  sessionUnavailable(session: Session): void;
-  sessionClosed(session: Session): void;
+  sessionAvailable?(session: Session): unknown;
+  sessionUnavailable?(session: Session): void;
+  sessionClosed?(session: Session): void;
 }
 
 /** What the sessions of one worker share; the composition root fills it in. */
@@ -52,6 +53,7 @@ export interface SessionContext {
   readonly directory: Directory;
   readonly registry: Registry;
   readonly router: Router;
+  readonly succession: Succession;
   /** By domain. */
   readonly services: Map<string, Service>;
   readonly watchers: SessionWatcher[];

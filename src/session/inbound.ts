@@ -7,7 +7,7 @@ import { Shared } from '../stream/outbox.js';
 import type { HotPublish } from './context.js';
 import { type StanzaError, refuse } from './errors.js';
 import { iq } from './iq.js';
-import { nonza } from './management.js';
+import { nonza, tooHigh } from './management.js';
 import { presence } from './presence.js';
 import type { Session } from './session.js';
 
@@ -50,12 +50,7 @@ export function inbound(session: Session): Next {
 
 function acknowledged(session: Session, h: number): StreamFailure | undefined {
   if (session.sm === undefined) return undefined;
-  if (session.outbox.acknowledge(h >>> 0)) return undefined;
-  return {
-    condition: 'undefined-condition',
-    text: `h=${h >>> 0} acknowledges more than was sent`,
-    application: `<handled-count-too-high xmlns='urn:xmpp:sm:3' h='${h >>> 0}' send-count='${session.outbox.sentCount}'/>`,
-  };
+  return session.outbox.acknowledge(h >>> 0) ? undefined : tooHigh(session, h >>> 0);
 }
 
 // --- reading the envelope ---------------------------------------------------------------------------------------------

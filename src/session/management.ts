@@ -21,6 +21,15 @@ export class StreamManagement {
   }
 }
 
+/** The peer says that it has handled more than it was sent (XEP-0198 §6). */
+export function tooHigh(session: Session, h: number): StreamFailure {
+  return {
+    condition: 'undefined-condition',
+    text: `h=${h} acknowledges more than was sent`,
+    application: `<handled-count-too-high xmlns='${NS_SM}' h='${h}' send-count='${session.outbox.sentCount}'/>`,
+  };
+}
+
 /** Anything that is not a stanza on a bound stream. */
 export function nonza(session: Session): StreamFailure | undefined {
   const element = session.tree();

@@ -35,7 +35,7 @@ function available(session: Session): void {
   // An entity is implicitly subscribed to its own presence (RFC 6121 §4.2.2).
   context.router.presenceToOwn(session, session.presence);
   if (initial) context.router.presenceOfOwn(session);
-  for (const watcher of context.watchers) watcher.sessionAvailable(session);
+  for (const watcher of context.watchers) watcher.sessionAvailable?.(session);
 }
 
 /** -128 to 127, 0 where none or nonsense is given (RFC 6121 §4.7.2.3). */
@@ -54,7 +54,7 @@ function unavailable(session: Session, stanza: Shared): void {
   session.presence = undefined;
   context.router.presenceToOwn(session, stanza);
   context.directory.update(session.entry());
-  for (const watcher of context.watchers) watcher.sessionUnavailable(session);
+  for (const watcher of context.watchers) watcher.sessionUnavailable?.(session);
 }
 
 /** The session ended without a word: say it for the client (RFC 6121 §4.5.3). */

@@ -5,7 +5,7 @@ import type { ResumeFailure, StreamHost } from '../stream/host.js';
 import type { Transport, TransportKind } from '../stream/transport.js';
 import type { Relays } from '../stream/relay.js';
 import type { SessionContext } from './context.js';
-import { NS_SM } from './management.js';
+import { NS_SM, tooHigh } from './management.js';
 import type { Session } from './session.js';
 
 /** What the worker that has the socket tells the one that has the session. */
@@ -19,6 +19,11 @@ interface Claim {
   framed: boolean;
   remoteAddress: string;
   lang: string;
+}
+
+/** What it says. */
+interface Answer {
+  refused?: ResumeFailure;
 }
 
 /** How long another worker may take to answer for a session, in milliseconds. */
@@ -56,20 +61,17 @@ export class Resumption {
       remoteAddress,
       lang: connection.lang,
     };
-    let refused: ResumeFailure | Record<string, never>;
+    let refused: ResumeFailure | undefined;
     try {
       const answer = await bus.request(worker, CHANNEL.resume, Buffer.from(JSON.stringify(claim)), CLAIM_PATIENCE);
-      refused = JSON.parse(answer.toString()) as typeof refused;
+      ({ refused } = JSON.parse(answer.toString()) as Answer);
     } catch (error) {
       if (!(error instanceof PeerGone)) throw error;
       refused = { condition: 'item-not-found' };
     }
-    if ('condition' in refused) {
-      outlet.cancel();
-      return refused as ResumeFailure;
-    }
-    outlet.open();
-    return undefined;
+    if (refused === undefined) outlet.open();
+    else outlet.cancel();
+    return refused;
   }
 
   /** The session is of this worker. */
@@ -82,7 +84,7 @@ export class Resumption {
     const session = await this.find(user, previd);
     if (session === undefined) return { condition: 'item-not-found' };
     if (connection.isOver) return undefined;
-    if (!session.outbox.acknowledge(h)) return { condition: 'item-not-found', h: session.sm!.handled };
+    if (!session.outbox.acknowledge(h)) return { stream: tooHigh(session, h) };
     this.carryOn(session, connection);
     return undefined;
   }
@@ -116,16 +118,16 @@ export class Resumption {
     }
     if (!session.outbox.acknowledge(claim.h)) {
       inlet.cancel();
-      return answer({ condition: 'item-not-found', h: session.sm!.handled });
+      return answer({ stream: tooHigh(session, claim.h) });
     }
     const connection = this.connect(inlet);
     inlet.receiver = connection;
     connection.adopted(claim.lang);
     this.carryOn(session, connection);
-    return answer({});
+    return answer();
   }
 }
 
-function answer(value: ResumeFailure | Record<string, never>): Buffer {
-  return Buffer.from(JSON.stringify(value));
+function answer(refused?: ResumeFailure): Buffer {
+  return Buffer.from(JSON.stringify({ refused }));
 }

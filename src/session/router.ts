@@ -28,7 +28,7 @@ const TYPE_OF: Record<string, number> = { ...TYPE };
 
 /** Who gets a stanza: RFC 6121 §8.5 for the accounts of this domain, over all workers. */
 export class Router {
-  constructor(private readonly context: Omit<SessionContext, 'router'>) {
+  constructor(private readonly context: Omit<SessionContext, 'router' | 'succession'>) {
     context.bus.listen(CHANNEL.stanza, (_from, body) => this.received(body));
   }
 
@@ -186,23 +186,28 @@ export class Router {
   // --- after the end -------------------------------------------------------------------------------------------------------
 
   /**
-   * What an ended session was not sent, or did not acknowledge (XEP-0198 §4), finds another way: messages as if they had just come for the
-   * account, requests are answered with an error; notifications and presence are out of date by now.
+   * What an ended session was not sent, or did not acknowledge (XEP-0198 §4), finds another way: messages as if they had just come, for
+   * who has the session's resource now or else for the account, requests are answered with an error; notifications and presence
+   * are out of date by now.
    */
-  reroute(session: Session): void {
+  reroute(jid: Jid, stanzas: Iterable<Buffer>): void {
     const { tree, jids } = this.context;
-    for (const bytes of session.outbox.drainStanzas()) {
+    for (const bytes of stanzas) {
       const stanza = tree.parse(bytes, { '': 'jabber:client' });
       const from = jids.get(stanza.attr('from') ?? this.domain);
       const type = TYPE_OF[stanza.attr('type') ?? 'normal'] ?? TYPE.normal;
       const outOfDate = type === TYPE.headline || type === TYPE.error || stanza.child('event', NS_EVENT) !== undefined;
       if (stanza.name === 'message' && !outOfDate) {
-        const to = session.jid.bareJid();
-        const refused = this.message(to, type, new Shared(bytes), from?.full ?? this.domain);
+        const shared = new Shared(bytes);
+        const sender = from?.full ?? this.domain;
+        // Elsewhere it may have ended meanwhile, and the message then is for whom its sender meant it.
+        const envelope: Envelope = { to: jid.full, kind: 'message', from: sender, type };
+        if (stanza.attr('to') === jid.full && this.toFull(jid, shared, envelope)) continue;
+        const refused = this.message(jid.bareJid(), type, shared, sender);
         if (refused === undefined) continue;
-        this.bounceTo(from, 'message', stanza.attr('id'), session.jid.full, refused);
+        this.bounceTo(from, 'message', stanza.attr('id'), jid.full, refused);
       } else if (stanza.name === 'iq' && (type === TYPE.get || type === TYPE.set)) {
-        this.bounceTo(from, 'iq', stanza.attr('id'), session.jid.full, refuse('service-unavailable'));
+        this.bounceTo(from, 'iq', stanza.attr('id'), jid.full, refuse('service-unavailable'));
       } else {
         count(counters.drops, 'session_ended');
       }

@@ -12,6 +12,7 @@ import type { SessionContext } from './context.js';
 import { inbound } from './inbound.js';
 import { leave } from './presence.js';
 import type { StreamManagement } from './management.js';
+import type { Heir } from './succession.js';
 
 /**
  * A bound resource: one connected device, or one whose connection was cut and that may come back (XEP-0198). It outlives
@@ -156,10 +157,10 @@ export class Session implements Bound {
   }
 
   /** Closes the session and its stream, e.g. because another session took the resource (RFC 6120 §7.7.2.2). */
-  kick(text: string, condition: StreamCondition = 'conflict'): void {
+  kick(text: string, condition: StreamCondition = 'conflict', heir?: Heir): void {
     const connection = this.connection;
     this.outbox.flush();
-    this.end();
+    this.end(heir);
     connection?.fail({ condition, text });
   }
 
@@ -175,8 +176,8 @@ export class Session implements Bound {
     });
   }
 
-  /** The end of the session: everybody who should know is told, what was not acknowledged goes elsewhere. */
-  end(): void {
+  /** The end of the session: everybody who should know is told, what was not acknowledged goes elsewhere, or to the `heir`. */
+  end(heir?: Heir): void {
     if (this.ended) return;
     this.ended = true;
     if (this.timer !== undefined) {
@@ -186,10 +187,11 @@ export class Session implements Bound {
     }
     counters.sessions--;
     leave(this);
-    for (const watcher of this.context.watchers) watcher.sessionClosed(this);
+    for (const watcher of this.context.watchers) watcher.sessionClosed?.(this);
     this.context.registry.remove(this);
     this.context.directory.unbind(this.entry());
-    this.context.router.reroute(this);
+    if (heir === undefined) this.context.router.reroute(this.jid, this.outbox.drainStanzas());
+    else this.context.succession.bequeath(this, heir);
     this.outbox.clear();
   }
 }

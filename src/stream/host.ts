@@ -26,12 +26,8 @@ export interface Bound {
   probe(): void;
 }
 
-/** Why a session cannot be resumed (XEP-0198 §5). */
-export interface ResumeFailure {
-  condition: 'item-not-found' | 'unexpected-request' | 'feature-not-implemented';
-  /** The server's last `h` of the session, where it is still known. */
-  h?: number;
-}
+/** Why a session cannot be resumed (XEP-0198 §5), or a stream that asks so has to end (§6). */
+export type ResumeFailure = { condition: 'item-not-found'; h?: number } | { stream: StreamFailure };
 
 /** What the floor above gives to every connection: the composition root fills it in. */
 export interface StreamHost {

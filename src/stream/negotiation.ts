@@ -233,10 +233,11 @@ export class Negotiation {
     return this.resumeAs(this.login.user, previd, Number(h) >>> 0);
   }
 
-  private async resumeAs(user: string, previd: string, h: number): Promise<undefined> {
+  private async resumeAs(user: string, previd: string, h: number): Promise<StreamFailure | undefined> {
     const { connection } = this;
     const failure = await connection.host.resume(connection, user, previd, h);
     if (failure !== undefined) counters.resumeFailed++;
+    if (failure !== undefined && 'stream' in failure) return failure.stream;
     if (failure !== undefined && !connection.isOver) connection.sendNonza(smFailed(failure.condition, failure.h));
     return undefined;
   }

@@ -195,6 +195,24 @@ describe('a session whose socket is at another worker', () => {
     }
   });
 
+  test('is replaced by a new session with its resource, at any worker, that gets what waited, in order', async () => {
+    const peer = await server.client('peer');
+    for (const worker of liveWorkers(server)) {
+      const device = await deviceAtHome({ acknowledging: 'never', available: true });
+      device.acknowledge();
+      device.cut();
+      const bodies = numbered(100).map((body) => body.padEnd(10_000, 'x'));
+      for (const body of bodies) peer.send(message(device.jid, body));
+      await peer.ping();
+      const again = await clientAt(server, worker, { user: 'device', resource: device.jid.split('/')[1] });
+      await again.sendPresence();
+      for (const body of bodies) expect((await again.message()).get('body').text()).toBe(body);
+      await peer.expectNothing();
+      await again.close();
+    }
+    await peer.close();
+  });
+
   test('leaves in time when it is cut for good', async () => {
     const peer = await server.client('peer');
     const device = await deviceAtHome({ enable: "resume='true' max='1'" });
@@ -267,7 +285,10 @@ describe('resumption is refused at every worker', () => {
   test('with a count of more than was sent; the right one is still taken', async () => {
     const device = await deviceAtHome();
     device.cut();
-    expect(conditionOf(await device.resumeOn(await elsewhere(device), 5))).toEqual(['item-not-found']);
+    const mistaken = await elsewhere(device);
+    mistaken.send(`<resume xmlns='${NS.sm}' previd='${device.id}' h='5'/>`);
+    const error = await mistaken.expectStreamError('undefined-condition');
+    expect(error.get('handled-count-too-high').attrs).toMatchObject({ h: '5', 'send-count': '0' });
     await moved(device);
     await device.leave();
   });

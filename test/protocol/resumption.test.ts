@@ -242,13 +242,8 @@ describe('the old connection is still open', () => {
 
 describe('resumption is refused', () => {
   /** The client may go on: bind, and be served. */
-  async function refusedAndServed(
-    client: RawClient,
-    previd: string,
-    condition = 'item-not-found',
-    h = '0',
-  ): Promise<void> {
-    client.send(`<resume xmlns='${NS.sm}' previd='${previd}' h='${h}'/>`);
+  async function refusedAndServed(client: RawClient, previd: string, condition = 'item-not-found'): Promise<void> {
+    client.send(`<resume xmlns='${NS.sm}' previd='${previd}' h='0'/>`);
     expect(conditionOf(await client.expect({ name: 'failed', ns: NS.sm }))).toEqual([condition]);
     await client.bind();
     await client.ping();
@@ -327,13 +322,16 @@ describe('resumption is refused', () => {
     await client.close();
   });
 
-  test('with a count of more than was sent; the right one is still taken', async () => {
+  test('with a count of more than was sent, by a stream error; the right one is still taken', async () => {
     const peer = await server.client('peer');
     const device = await login({ acknowledging: 'never' });
     for (const body of numbered(3)) peer.send(message(device.jid, body));
     await device.until(() => device.bodies().length === 3);
     device.cut();
-    await refusedAndServed(await authenticated(), device.id, 'item-not-found', '4');
+    const mistaken = await authenticated();
+    mistaken.send(`<resume xmlns='${NS.sm}' previd='${device.id}' h='4'/>`);
+    const error = await mistaken.expectStreamError('undefined-condition');
+    expect(error.get('handled-count-too-high').attrs).toMatchObject({ h: '4', 'send-count': '3' });
     await device.resume();
     await device.ping();
     expect(device.bodies()).toEqual(numbered(3));
@@ -447,17 +445,54 @@ describe('a session that is not resumed in time', () => {
   );
 });
 
-test('a new session with the resource of a cut one takes its place; what waited for the cut one goes back', async () => {
-  const peer = await server.client('peer');
-  await server.addUsers('forgetful');
-  const device = await login({ user: 'forgetful', acknowledging: 'never' });
-  await device.vanish();
-  peer.send(message(device.jid, 'waiting', "type='chat' id='w'"));
-  await peer.ping();
-  const again = await server.client('forgetful', { resource: device.jid.split('/')[1] });
-  expect(again.jid).toBe(device.jid);
-  const answer = await peer.expect({ id: 'w' });
-  expect(errorOf(answer).condition).toBe('service-unavailable');
-  await again.expectNothing();
-  await Promise.all([again.close(), peer.close()]);
+describe('a new session with the resource of a cut one takes its place', () => {
+  async function forgetful(user: string): Promise<Device> {
+    await server.addUsers(user);
+    return login({ user, acknowledging: 'never', available: true });
+  }
+
+  test('and gets what waited for it, in order, once it is available', async () => {
+    const peer = await server.client('peer');
+    const device = await forgetful('forgetful');
+    device.acknowledge();
+    for (const body of numbered(10, 'sent')) peer.send(message(device.jid, body));
+    await device.until(() => device.bodies().length === 10);
+    await device.vanish();
+    for (const body of numbered(10, 'full')) peer.send(message(device.jid, body));
+    for (const body of numbered(10, 'bare')) peer.send(message(device.bareJid, body, "type='normal'"));
+    await peer.ping();
+    const again = await server.client('forgetful', { resource: device.jid.split('/')[1] });
+    expect(again.jid).toBe(device.jid);
+    await again.expectNothing();
+    await again.sendPresence();
+    const bodies = [...numbered(10, 'sent'), ...numbered(10, 'full'), ...numbered(10, 'bare')];
+    for (const body of bodies) expect((await again.message()).get('body').text()).toBe(body);
+    await peer.expectNothing();
+    await Promise.all([again.close(), peer.close()]);
+  });
+
+  test('what waited goes back when it leaves without having been available', async () => {
+    const peer = await server.client('peer');
+    const device = await forgetful('shy');
+    await device.vanish();
+    peer.send(message(device.jid, 'waiting', "type='chat' id='w'"));
+    await peer.ping();
+    const again = await server.client('shy', { resource: device.jid.split('/')[1] });
+    await again.close();
+    expect(errorOf(await peer.expect({ id: 'w' })).condition).toBe('service-unavailable');
+    await peer.close();
+  });
+
+  test('a request that waited is answered at once', async () => {
+    const peer = await server.client('peer');
+    const device = await forgetful('asked');
+    device.send(`<presence to='${peer.jid}'/>`);
+    await peer.expect({ name: 'presence', from: device.jid });
+    await device.vanish();
+    peer.send(ping('q', device.jid));
+    await peer.ping();
+    const again = await server.client('asked', { resource: device.jid.split('/')[1] });
+    expect(errorOf(await peer.expect({ id: 'q' })).condition).toBe('service-unavailable');
+    await Promise.all([again.close(), peer.close()]);
+  });
 });
