@@ -1,4 +1,3 @@
-import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 import { operations, type Operations } from '../cli/admin.js';
 import { joinPool, type Membership } from '../cluster/member.js';
 import { openDirectory } from '../cluster/session-table.js';
@@ -9,7 +8,6 @@ import { limits as streamLimits } from '../features/stream-limits.js';
 import { registration } from '../features/register.js';
 import { WEBSOCKET_PATH, createHttp } from '../http/server.js';
 import { JidCache } from '../jid/jid.js';
-import { count, counters } from '../metrics/counters.js';
 import { metricsRegistry } from '../metrics/registry.js';
 import { publishToWrite } from '../metrics/histogram.js';
 import { PubSub } from '../pubsub/pubsub.js';
@@ -28,13 +26,13 @@ import { Relays } from '../stream/relay.js';
 import { Accounts } from '../stream/sasl/accounts.js';
 import { Authenticator } from '../stream/sasl/authenticator.js';
 import { ProofCache } from '../stream/sasl/proofs.js';
-import { TcpTransport } from '../stream/tcp.js';
 import { CertificateStore } from '../stream/tls/certificates.js';
 import { serveWebSocket } from '../stream/websocket.js';
 import { Scanner } from '../xml/scanner.js';
 import { TreeBuilder } from '../xml/tree.js';
 import { createLogger } from './log.js';
 import { drain } from './drain.js';
+import { Listeners } from './listeners.js';
 import { sweep } from './sweeper.js';
 
 /** What the supervisor gives to every worker. */
@@ -58,8 +56,6 @@ export interface WorkerReady {
 
 /** Pool-wide memory of addresses that were parsed. */
 const JID_CACHE = 50_000;
-/** Connections that may wait to be accepted: a fleet that reconnects comes all at once. */
-const BACKLOG = 4096;
 
 /** The composition root of a worker: every room is built here, from the ground floor up. */
 async function run(pool: Membership): Promise<void> {
@@ -182,17 +178,11 @@ async function run(pool: Membership): Promise<void> {
       connected: (transport) => new Connection(streams, transport),
     }),
   );
-  const servers: Server[] = [];
-  const listen = async (port: number | 'off', direct: boolean): Promise<number | undefined> => {
-    if (port === 'off') return undefined;
-    const server = createServer({ noDelay: true }, (socket) => accept(streams, socket, direct));
-    servers.push(server);
-    return listenOn(server, port, config.listen_address);
-  };
+  const listeners = new Listeners(streams);
   await pool.connect();
   const ready: WorkerReady = {
-    c2s: await listen(config.c2s.port, false),
-    c2s_tls: await listen(config.c2s_tls.port, true),
+    c2s: await listeners.open(config.c2s.port, false),
+    c2s_tls: await listeners.open(config.c2s_tls.port, true),
   };
   await http.listen();
   const stopSweeping = sweep(connections, config);
@@ -219,7 +209,7 @@ async function run(pool: Membership): Promise<void> {
   pool.onDrain(async () => {
     state.draining = true;
     http.stopListening();
-    for (const server of servers) server.close();
+    listeners.close();
     await drain(connections, config.shutdown.grace_seconds * 1000);
     stopSweeping();
     await pubsub.stop();
@@ -229,45 +219,6 @@ async function run(pool: Membership): Promise<void> {
   });
   pool.ready(ready);
   log.info(ready, 'worker is ready');
-}
-
-/** A new TCP connection. */
-function accept(streams: StreamHost, socket: Socket, direct: boolean): void {
-  const address = socket.remoteAddress ?? '';
-  if (streams.draining || !streams.gate.enter(address)) {
-    socket.on('error', () => socket.destroy());
-    if (direct) socket.end();
-    else socket.end(TURNED_AWAY);
-    return;
-  }
-  const transport = new TcpTransport(socket);
-  const connection = new Connection(streams, transport);
-  transport.start(connection, !direct);
-  if (!direct) return;
-  transport.secureWith(streams.certificates!.tlsOptions('direct')).catch((error: Error) => {
-    streams.log.debug({ connection: connection.id, err: error }, 'TLS handshake failed');
-    count(counters.drops, 'tls_handshake');
-    transport.destroy();
-  });
-}
-
-/** To a client that gets no stream: over a limit, or while the server is closing (RFC 6120 §4.9.3.17). */
-const TURNED_AWAY =
-  "<?xml version='1.0'?><stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' version='1.0'>" +
-  "<stream:error><resource-constraint xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error></stream:stream>";
-
-/** Resolves to the port; rejects with a sentence that names the listener. */
-function listenOn(server: Server, port: number, host: string): Promise<number> {
-  return new Promise((resolve, reject) => {
-    server.once('error', (error: NodeJS.ErrnoException) => {
-      reject(
-        new Error(
-          `cannot listen on ${host}:${port}: ${error.code === 'EADDRINUSE' ? 'the port is in use' : error.message}`,
-        ),
-      );
-    });
-    server.listen({ port, host, backlog: BACKLOG }, () => resolve((server.address() as AddressInfo).port));
-  });
 }
 
 const pool = await joinPool();
