@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { counters } from './counters.js';
 import { busySeconds, eventLoopLag, gcSeconds } from './event-loop.js';
 import { publishToWrite, storeLatency, type Histogram } from './histogram.js';
+import { redisCounters, redisLatency } from './redis.js';
 
 /** What the registry asks when it is scraped, beside the counters. */
 export interface MetricSources {
@@ -151,6 +152,35 @@ export const definitions: readonly Definition[] = [
   counter('thrum_bus_frames_received_total', 'Frames from other workers.', () => counters.busFramesIn),
   counter('thrum_bus_sent_bytes_total', 'Bytes sent to other workers.', () => counters.busBytesOut),
   counter('thrum_bus_received_bytes_total', 'Bytes from other workers.', () => counters.busBytesIn),
+
+  // Redis, with store: redis.
+  {
+    ...gauge('thrum_redis_up', '1 while Redis takes commands; the lowest of all workers.', () => 0),
+    aggregator: 'min',
+    read: () => (redisCounters.up === undefined ? [] : one(redisCounters.up)),
+  },
+  histogram(
+    'thrum_redis_latency_seconds',
+    'Time from calling Redis to its answer, with all that was waited and tried again.',
+    redisLatency,
+  ),
+  labelled('counter', 'thrum_redis_calls_total', 'Commands and scripts that Redis answered.', 'call', () => {
+    return redisCounters.calls;
+  }),
+  labelled('counter', 'thrum_redis_call_seconds_total', 'Seconds that they took.', 'call', () => redisCounters.seconds),
+  labelled('counter', 'thrum_redis_server_calls_total', 'The same by server.', 'server', () => {
+    return redisCounters.serverCalls;
+  }),
+  labelled('counter', 'thrum_redis_server_call_seconds_total', 'Seconds that they took, by server.', 'server', () => {
+    return redisCounters.serverSeconds;
+  }),
+  labelled('counter', 'thrum_redis_retries_total', 'Commands that were tried again, by reason.', 'reason', () => {
+    return redisCounters.retries;
+  }),
+  counter('thrum_redis_unavailable_total', 'Commands given up because Redis did not do them in time.', () => {
+    return redisCounters.unavailable;
+  }),
+  counter('thrum_redis_connections_lost_total', 'Connections to Redis that broke.', () => redisCounters.lost),
 
   // The processes.
   histogram(

@@ -28,7 +28,6 @@ export class Connection {
   fault: string | undefined;
   /** Scripts that this server is known to have, by SHA. */
   readonly scripts = new Set<string>();
-  calls = 0;
   private readonly client: Client;
   private corked: Socket | undefined;
   /** Commands without an answer. */
@@ -56,7 +55,6 @@ export class Connection {
 
   send(command: Command): void {
     this.unanswered++;
-    this.calls++;
     this.cork();
     this.client.sendCommand(command.asClientCommand);
   }

@@ -153,6 +153,9 @@ export class Link implements Redis, Owner {
     redisLatency.observe(seconds);
     count(redisCounters.calls, operation.label);
     count(redisCounters.seconds, operation.label, seconds);
+    const { address } = operation.connection!;
+    count(redisCounters.serverCalls, address);
+    count(redisCounters.serverSeconds, address, seconds);
     operation.done(reply);
   }
 
