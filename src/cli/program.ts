@@ -4,6 +4,7 @@ import { configured, type GlobalOptions } from './context.js';
 import { TRANSPORTS } from './client/target.js';
 import { CliError, EXIT } from './failure.js';
 import type { DemoOptions } from './demo.js';
+import type { MigrateOptions } from './migrate.js';
 import type { SensorOptions } from './sensor.js';
 import type { WatchOptions } from './watch.js';
 
@@ -45,6 +46,7 @@ function program(): Command {
   server(thrum);
   users(thrum);
   nodes(thrum);
+  stores(thrum);
   clients(thrum);
   return thrum;
 }
@@ -151,6 +153,25 @@ function nodes(thrum: Command): void {
   );
 }
 
+function stores(thrum: Command): void {
+  examples(
+    command(thrum, 'migrate', 'move everything that lasts from one store to another')
+      .requiredOption('--from <store>', 'lmdb (in data_dir) or redis', place)
+      .requiredOption('--to <store>', 'lmdb (in data_dir) or redis', place)
+      .option('--verify-only', 'copy nothing, compare what both hold')
+      .action(async (_options: object, command: Command) => {
+        const { migrate } = await import('./migrate.js');
+        const options: GlobalOptions & MigrateOptions = command.optsWithGlobals();
+        say(await migrate(configured(options), options));
+      }),
+    [
+      'thrum migrate --from lmdb --to redis --set redis.url=redis://10.0.0.5:6379/0',
+      'thrum migrate --from redis --to lmdb --set data_dir=/var/lib/thrum',
+      'thrum migrate --from lmdb --to redis --verify-only',
+    ],
+  );
+}
+
 function clients(thrum: Command): void {
   examples(
     client(command(thrum, 'sensor', 'publish the readings of a simulated sensor'))
@@ -233,6 +254,13 @@ function whole(text: string): number {
   const value = Number(text);
   if (!Number.isSafeInteger(value) || value < 1) throw new InvalidArgumentError('It must be a whole number from 1 up.');
   return value;
+}
+
+function place(text: string): 'lmdb' | 'redis' {
+  if (text === 'lmdb' || text === 'redis') return text;
+  if (text === 'memory')
+    throw new InvalidArgumentError('The memory store is gone with its process: choose lmdb or redis.');
+  throw new InvalidArgumentError('It must be lmdb or redis.');
 }
 
 function port(text: string): number {

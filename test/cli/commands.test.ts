@@ -22,7 +22,7 @@ describe('help', () => {
       'node remove --help',
       'sensor --help',
     ],
-    ...['watch --help', 'demo --help', 'check-config --help', 'config-reference --help'],
+    ...['watch --help', 'demo --help', 'migrate --help', 'check-config --help', 'config-reference --help'],
   ])('%s explains itself and ends with 0', async (args) => {
     const { code, out, err } = await thrum(args);
     expect(code).toBe(0);

@@ -1,0 +1,85 @@
+import { randomBytes } from 'node:crypto';
+import type { Config } from '../config/config.js';
+import { paths } from '../config/paths.js';
+import { claimKeyspace, keyspaceKey } from '../redis/keyspace.js';
+import { openRedis } from '../redis/open.js';
+import type { Redis } from '../redis/redis.js';
+import { settingsOf, written } from '../redis/settings.js';
+import { openStore } from '../store/open.js';
+import type { Store } from '../store/store.js';
+import { serverSecret } from '../stream/sasl/secret.js';
+import { CliError } from './failure.js';
+import { livingHosts } from './hosts.js';
+
+/** A store of the configuration, opened by a command while no broker uses it. */
+export interface Place {
+  kind: 'lmdb' | 'redis';
+  /** For sentences; names no secret. */
+  name: string;
+  store: Store;
+  close(): Promise<void>;
+}
+
+/**
+ * Opens a store to read it, or to fill it.
+ *
+ * @throws CliError, RedisRefused or StoreError with a sentence
+ */
+export function openPlace(config: Config, kind: Place['kind'], use: 'read' | 'write'): Promise<Place> {
+  return kind === 'lmdb' ? openLmdb(config, use === 'read') : openInRedis(config, use === 'read');
+}
+
+async function openLmdb(config: Config, readOnly: boolean): Promise<Place> {
+  const path = paths(config.data_dir).store;
+  const store = await openStore({ kind: 'lmdb', path, durability: 'commit', readOnly });
+  return { kind: 'lmdb', name: `the LMDB store in ${config.data_dir}`, store, close: () => store.close() };
+}
+
+async function openInRedis(config: Config, readOnly: boolean): Promise<Place> {
+  const redis = await openRedis(config.redis);
+  try {
+    await unused(redis);
+    await share(config, redis, readOnly);
+    const store = await openStore({ kind: 'redis', path: '', redis, durability: config.durability });
+    const close = async () => {
+      await store.close();
+      await redis.close();
+    };
+    return { kind: 'redis', name: nameOf(config), store, close };
+  } catch (error) {
+    await redis.close();
+    throw error;
+  }
+}
+
+function nameOf({ redis }: Config): string {
+  const { addresses, database, kind } = settingsOf(redis);
+  const where = addresses.map(written).join(', ');
+  return `Redis at ${where}${kind === 'cluster' ? '' : `/${database}`} under "${redis.prefix}:"`;
+}
+
+async function unused(redis: Redis): Promise<void> {
+  const hosts = await livingHosts(redis);
+  if (hosts.length === 0) return;
+  throw new CliError(
+    `brokers run on this Redis: ${hosts.join(', ')}`,
+    'stop them first: what they write meanwhile would be left behind, or mixed in',
+  );
+}
+
+/** What hosts have in common beside their data goes along, so that clients and strangers notice nothing of the move. */
+async function share(config: Config, redis: Redis, readOnly: boolean): Promise<void> {
+  const cluster = { name: config.cluster.name, domain: config.domain };
+  if (Number(await redis.call('EXISTS', [keyspaceKey(redis)])) === 1) {
+    const { secret } = await claimKeyspace(redis, cluster);
+    if (readOnly) await serverSecret(config.data_dir, secret);
+    return;
+  }
+  if (readOnly)
+    throw new CliError(
+      `there is nothing of a broker under "${redis.prefix}:" in this Redis`,
+      'correct redis.url, redis.nodes or redis.prefix',
+    );
+  const secret = await serverSecret(config.data_dir);
+  await claimKeyspace(redis, cluster, { secret, proofKey: randomBytes(32), ticketKeys: randomBytes(48) });
+}
