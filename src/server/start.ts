@@ -12,6 +12,7 @@ import { findFreePort } from '../http/server.js';
 import { PoolMetrics } from '../metrics/aggregate.js';
 import { serverSecret } from '../stream/sasl/secret.js';
 import { CertificateStore } from '../stream/tls/certificates.js';
+import { enterCluster } from './cluster.js';
 import { createLogger } from './log.js';
 import { Openings } from './openings.js';
 import type { WorkerReady, WorkerSettings } from './worker.js';
@@ -46,7 +47,12 @@ export async function startServer(config: Config, options: { json: boolean }): P
   mkdirSync(config.data_dir, { recursive: true, mode: 0o700 });
   // Made here once, so that workers that start together find it.
   await CertificateStore.open({ config, log });
-  const secret = await serverSecret(config.data_dir);
+  const cluster = config.store === 'redis' ? await enterCluster(config, log) : undefined;
+  const secrets = cluster?.secrets ?? {
+    secret: await serverSecret(config.data_dir),
+    proofKey: randomBytes(32),
+    ticketKeys: randomBytes(48),
+  };
   wipeSessionTables(config.data_dir);
 
   const host = config.listen_address;
@@ -57,9 +63,9 @@ export async function startServer(config: Config, options: { json: boolean }): P
     version,
     httpPort: await agreed(config.http.port),
     httpsPort: await agreed(config.https.port),
-    secret: secret.toString('base64'),
-    proofKey: randomBytes(32).toString('base64'),
-    ticketKeys: randomBytes(48).toString('base64'),
+    secret: secrets.secret.toString('base64'),
+    proofKey: secrets.proofKey.toString('base64'),
+    ticketKeys: secrets.ticketKeys.toString('base64'),
   };
   const supervisor = new Supervisor({
     workers,
@@ -99,6 +105,7 @@ export async function startServer(config: Config, options: { json: boolean }): P
   const stop = stopper(async () => {
     await supervisor.stop();
     await control.close();
+    await cluster?.redis.close();
   });
   try {
     const ready = await supervisor.start();

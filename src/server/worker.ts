@@ -17,6 +17,7 @@ import { Registry } from '../session/registry.js';
 import { Resumption } from '../session/resumption.js';
 import { Router } from '../session/router.js';
 import { Succession } from '../session/succession.js';
+import { openRedis } from '../redis/open.js';
 import { openStore } from '../store/open.js';
 import { Connection } from '../stream/connection.js';
 import { flusher } from '../stream/flusher.js';
@@ -67,10 +68,12 @@ async function run(pool: Membership): Promise<void> {
   const started = Date.now();
 
   // What lasts, who may log in, and the certificates.
+  const redis = config.store === 'redis' ? await openRedis(config.redis, { log }) : undefined;
   await pool.ask('opening');
   const store = await openStore({
     kind: config.store,
     path: paths(config.data_dir).store,
+    redis,
     durability: config.durability,
   });
   const directory = await openDirectory({ pool, dataDir: config.data_dir });
@@ -129,6 +132,7 @@ async function run(pool: Membership): Promise<void> {
   context.services.set(host, pubsub);
   context.watchers.push(pubsub);
   await pubsub.start();
+  redis?.onState((up) => up && pubsub.recheck());
 
   // Streams.
   const gate = new Gate(limits);
@@ -166,7 +170,10 @@ async function run(pool: Membership): Promise<void> {
     httpsPort: settings.httpsPort,
     certificates,
     metricsText: async () => (await pool.ask('metrics')) as string,
-    readiness: () => (state.draining ? ['draining'] : []),
+    readiness: () => [
+      ...(state.draining ? ['draining'] : []),
+      ...(redis !== undefined && !redis.up ? ['redis is away'] : []),
+    ],
   });
   http.attach((app, secure) =>
     serveWebSocket(app, {
@@ -215,6 +222,7 @@ async function run(pool: Membership): Promise<void> {
     await pubsub.stop();
     await directory.close();
     await store.close();
+    await redis?.close();
     http.close();
   });
   pool.ready(ready);
