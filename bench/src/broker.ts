@@ -21,7 +21,17 @@ export interface Broker {
   c2s: number;
   c2s_tls: number;
   http: number;
+  /** Several hosts instead of this one, which clients take in turns. */
+  places?: Broker[];
+  /** The processes of the store, where it has some of its own. */
+  storePids?: number[];
   stop(): Promise<void>;
+}
+
+/** The host that a client of that number uses. */
+export function placeOf(broker: Broker, client: number): Broker {
+  const { places } = broker;
+  return places === undefined ? broker : places[client % places.length]!;
 }
 
 /** A data_dir with the accounts u0, u1, …, made once: a fresh broker starts on a copy of it. */
@@ -94,7 +104,7 @@ async function stop(child: ChildProcess, pid: number): Promise<void> {
 }
 
 /** Over the control socket in data_dir, several at once: each costs two PBKDF2 in the broker's thread pool. */
-function addUsers(dataDir: string, from: number, to: number): Promise<void> {
+export function addUsers(dataDir: string, from: number, to: number): Promise<void> {
   return new Promise((resolve, reject) => {
     const socket = connect(join(dataDir, 'control.sock'));
     let left = to - from;

@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { randomBytes } from 'node:crypto';
 import { connect as connectTcp, type Socket } from 'node:net';
 import { connect as connectTls, TLSSocket } from 'node:tls';
-import { DOMAIN, HOST, PASSWORD, type Broker } from './broker.js';
+import { DOMAIN, HOST, PASSWORD, placeOf, type Broker } from './broker.js';
 
 export const TRANSPORTS = ['tcp', 'tls', 'ws'] as const;
 export type Transport = (typeof TRANSPORTS)[number];
@@ -36,8 +36,9 @@ export class Client {
 
   /** Connects and logs in by PLAIN as `u<number>`. */
   static async login(broker: Broker, transport: Transport, number: number): Promise<Client> {
-    const client = new Client(await open(broker, transport), transport);
-    if (client.framed) await client.upgrade(broker.http);
+    const place = placeOf(broker, number);
+    const client = new Client(await open(place, transport), transport);
+    if (client.framed) await client.upgrade(place.http);
     await client.openStream();
     const credentials = Buffer.from(`\0u${number}\0${PASSWORD}`).toString('base64');
     client.send(`<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>${credentials}</auth>`);

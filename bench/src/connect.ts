@@ -48,6 +48,7 @@ export async function connect(broker: Broker, options: ConnectOptions): Promise<
     done: connections,
     seconds,
     serverCpu,
+    storeCpu: 0,
     generatorCpu: (user + system) / 1e6,
     latencies,
     lost: 0,

@@ -3,6 +3,7 @@ import { rm } from 'node:fs/promises';
 import { cpus, totalmem } from 'node:os';
 import { parseArgs } from 'node:util';
 import { Accounts, startBroker } from './broker.js';
+import { startHosts } from './hosts.js';
 import { http } from './http.js';
 import { allRows, type Row } from './rows.js';
 import { record, Table } from './table.js';
@@ -11,7 +12,7 @@ const USAGE = `Load on a broker that this starts itself, one fresh one for each 
 
   npm run bench -- [options]
 
-  --only a,b          scenarios: fanout, many, chat, connect, http (default: all)
+  --only a,b          scenarios: fanout, many, chat, connect, hosts, http (default: all)
   --variant a,b       of the scenarios: plain, acknowledged, persistent, 20/s, first, again
   --transport a,b     tcp, tls, ws
   --workers n         as many workers in every line
@@ -80,6 +81,14 @@ async function main(): Promise<number> {
 }
 
 async function runRow(row: Row, accounts: Accounts) {
+  if (row.hosts !== undefined) {
+    const cluster = await startHosts(row.hosts, row.accounts, { ...row.settings, ...settings() });
+    try {
+      return await row.run(cluster, Number(values.seconds));
+    } finally {
+      await cluster.stop();
+    }
+  }
   const dataDir = await accounts.copy(row.accounts);
   try {
     const broker = await startBroker(dataDir, { workers: row.workers, ...row.settings, ...settings() });

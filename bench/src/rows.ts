@@ -11,6 +11,8 @@ export interface Row {
   variant: string;
   transport: Transport;
   workers: number;
+  /** So many hosts of one worker on a Redis; undefined for one host on LMDB. */
+  hosts?: number;
   /** How many accounts it logs in. */
   accounts: number;
   settings?: Record<string, unknown>;
@@ -70,5 +72,12 @@ export function allRows({ connections, payloadBytes }: Choice): Row[] {
     }
   }
   rows.push(load('fanout', '', 'tcp', 2, fanout), load('many', '', 'tcp', 2, many));
+  for (const hosts of [undefined, 1, 2, 3]) {
+    const where = hosts === undefined ? 'LMDB' : `Redis, ${hosts}`;
+    for (const [name, options] of Object.entries({ fanout, many } as const)) {
+      rows.push({ ...load('hosts', `${name}: ${where}`, 'tcp', 1, options), hosts });
+      rows.push({ ...load('hosts', `${name} kept: ${where}`, 'tcp', 1, { ...options, persist: true }), hosts });
+    }
+  }
   return rows;
 }

@@ -16,6 +16,8 @@ export interface Result {
   done: number;
   seconds: number;
   serverCpu: number;
+  /** Of the store's own processes; not part of the server's. */
+  storeCpu: number;
   generatorCpu: number;
   latencies: Latencies;
   lost: number;
@@ -67,12 +69,15 @@ export class Meter {
     errors: () => number,
   ): Promise<Result> {
     await this.wait(seconds / 4);
-    const [server, generator, started] = [cpuSeconds(broker.pids), process.cpuUsage(), microseconds()];
+    const stores = broker.storePids ?? [];
+    const [server, store] = [cpuSeconds(broker.pids), cpuSeconds(stores)];
+    const [generator, started] = [process.cpuUsage(), microseconds()];
     this.measuring = true;
     await this.wait(seconds);
     this.measuring = false;
     const elapsed = (microseconds() - started) / 1e6;
     const serverCpu = cpuSeconds(broker.pids) - server;
+    const storeCpu = cpuSeconds(stores) - store;
     const { user, system } = process.cpuUsage(generator);
     this.running = false;
     await this.drained(expected);
@@ -86,6 +91,7 @@ export class Meter {
       done: this.done,
       seconds: elapsed,
       serverCpu,
+      storeCpu,
       generatorCpu: (user + system) / 1e6,
       latencies: this.latencies,
       lost: total(({ missing }) => missing),

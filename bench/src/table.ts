@@ -8,6 +8,7 @@ const COLUMNS = [
   'done/s',
   'per server CPU s',
   'µs CPU each',
+  'and Redis',
   'p50 ms',
   'p99 ms',
   'lost',
@@ -21,7 +22,7 @@ const COLUMNS = [
 
 /** One line, in the order of {@link COLUMNS}. */
 function cells(row: Row, result: Result): string[] {
-  const { done, seconds, serverCpu, generatorCpu, latencies } = result;
+  const { done, seconds, serverCpu, storeCpu, generatorCpu, latencies } = result;
   const milliseconds = (share: number) => (latencies.percentile(share) / 1000).toFixed(2);
   return [
     row.variant === '' ? row.scenario : `${row.scenario} (${row.variant})`,
@@ -30,6 +31,7 @@ function cells(row: Row, result: Result): string[] {
     whole(done / seconds),
     serverCpu === 0 ? '-' : whole(done / serverCpu),
     done === 0 ? '-' : ((serverCpu / done) * 1e6).toFixed(2),
+    row.hosts === undefined || done === 0 ? '-' : ((storeCpu / done) * 1e6).toFixed(2),
     milliseconds(0.5),
     milliseconds(0.99),
     String(result.lost),

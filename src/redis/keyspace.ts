@@ -1,6 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { RedisRefused } from './refused.js';
-import type { Redis, Script } from './redis.js';
+import { type Redis, RedisRefused, type Script } from './redis.js';
 
 /** Of the keys' names and contents; grows when an older Thrum could not read them. */
 export const KEYSPACE_FORMAT = 1;

@@ -1,0 +1,41 @@
+import { hostname } from 'node:os';
+import type { Logger } from 'pino';
+import type { Config } from '../config/config.js';
+import { claimKeyspace, type ClusterSecrets } from '../redis/keyspace.js';
+import type { Redis } from '../redis/redis.js';
+import { openRedis } from '../redis/open.js';
+
+/** What the supervisor of a host in a cluster holds. */
+export interface ClusterEntry {
+  redis: Redis;
+  secrets: ClusterSecrets;
+}
+
+/**
+ * Enters the cluster: the host may use the Redis, its keyspace is this cluster's, and the secrets that all hosts have in common are
+ * here. They are put back when Redis has lost them.
+ *
+ * @throws RedisRefused with a sentence that says what to change
+ */
+export async function enterCluster(config: Config, log: Logger): Promise<ClusterEntry> {
+  const redis = await openRedis(config.redis, { log });
+  const cluster = { name: config.cluster.name, domain: config.domain };
+  try {
+    const secrets = await claimKeyspace(redis, cluster);
+    redis.onState((up) => {
+      if (!up) return;
+      claimKeyspace(redis, cluster, secrets).catch((error: unknown) => {
+        log.error({ err: error }, 'what the hosts have in common could not be looked after in Redis');
+      });
+    });
+    return { redis, secrets };
+  } catch (error) {
+    await redis.close();
+    throw error;
+  }
+}
+
+/** How this host is called. */
+export function hostName(config: Config): string {
+  return config.cluster.host === '' ? hostname() : config.cluster.host;
+}
