@@ -3,19 +3,28 @@
  * A worker's entries vanish with the worker.
  */
 export interface Directory {
-  /** Makes the entry visible to every worker; the entry of the same full JID that it displaced, if any. A pool of one knows at once. */
-  bind(entry: SessionEntry): Promise<SessionEntry | undefined> | SessionEntry | undefined;
+  /**
+   * Makes the entry visible to every worker; the entry of the same full JID that it displaced, if any, or why nothing was
+   * done. A pool of one knows at once.
+   */
+  bind(entry: SessionEntry, rules?: BindRules): Promise<BindOutcome> | BindOutcome;
   /**
    * The session of that `id`, which another worker holds or held, is at this worker from now on: visible to every worker as with
    * {@link bind}. False, and nothing done, when another session has the resource by now.
    */
   adopt(entry: SessionEntry): Promise<boolean>;
-  /** Priority or availability changed. Ignored when `id` no longer holds the resource. */
-  update(entry: SessionEntry): void;
+  /**
+   * Priority or availability changed. Ignored when `id` no longer holds the resource. Resolves when every worker can know;
+   * undefined where there is nothing to wait for.
+   */
+  update(entry: SessionEntry): Promise<undefined> | undefined;
   /** Ignored when `id` no longer holds the resource, or holds it at another worker. */
   unbind(entry: SessionEntry): void;
-  /** Entries of a bare JID at *other* workers; synchronous, from a cache that the bus invalidates. */
-  remote(bare: string): readonly SessionEntry[];
+  /**
+   * Entries of a bare JID at *other* workers, from a cache that the bus invalidates: at once where they are known or lie in this
+   * machine, else by a promise. It never rejects: what cannot be learnt in time is {@link UNKNOWN}.
+   */
+  remote(bare: string): Entries | Promise<Entries>;
   /** Sessions in the whole pool. */
   count(): number;
   /** Resolves when no write is under way; those that come wait for {@link release}. For another process that opens the tables. */
@@ -23,6 +32,21 @@ export interface Directory {
   release?(): void;
   close(): Promise<void>;
 }
+
+export type Entries = readonly SessionEntry[];
+
+/** No entries, because the directory could not be asked; any other empty list means that there are none. */
+export const UNKNOWN: Entries = Object.freeze([]);
+
+export interface BindRules {
+  /** Another living session that has the resource loses it; otherwise the bind is refused as `taken`. */
+  replace: boolean;
+  /** How many more sessions the account may have than it has at this worker. Those at others take of it; `too-many` when none is left. */
+  room: number;
+}
+
+/** The entry that was displaced, none, or why the entry was not bound. */
+export type BindOutcome = SessionEntry | undefined | 'taken' | 'too-many';
 
 export interface SessionEntry {
   bare: string;

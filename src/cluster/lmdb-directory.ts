@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { open, type RootDatabase } from 'lmdb';
 import { CHANNEL, type Bus } from './bus.js';
 import { count, counters } from '../metrics/counters.js';
-import type { Directory, SessionEntry } from './directory.js';
+import type { BindOutcome, BindRules, Directory, Entries, SessionEntry } from './directory.js';
 import { Generations } from './generations.js';
 
 export interface LmdbDirectoryOptions {
@@ -33,7 +33,11 @@ const RETRY_MS = 1_000;
 const TELL_MS = 1_000;
 /** The version of a row that is not there, to LMDB. */
 const ABSENT = null;
-const NONE: readonly SessionEntry[] = [];
+const NONE: Entries = [];
+/** Whatever is there is replaced. */
+const ANYHOW: BindRules = { replace: true, room: Infinity };
+/** Only the session's own entry is replaced. */
+const ADOPTING: BindRules = { replace: false, room: Infinity };
 
 /**
  * The session directory of a pool: tables in shared memory-mapped files, one key per full JID. Every write is conditional
@@ -45,7 +49,7 @@ export class LmdbDirectory implements Directory {
   private readonly shards: RootDatabase<Row, Buffer>[];
   private readonly bus: Bus;
   /** Entries at other workers by bare JID; the bus says when they change. */
-  private readonly cache: Generations<readonly SessionEntry[]>;
+  private readonly cache: Generations<Entries>;
   /** Version of the row of each session of this worker, by session id. */
   private readonly held = new Map<string, number>();
   private readonly base: number;
@@ -80,20 +84,17 @@ export class LmdbDirectory implements Directory {
     bus.onPeerDown(() => this.cache.clear());
   }
 
-  async bind(entry: SessionEntry): Promise<SessionEntry | undefined> {
-    const outcome = await this.put(entry, true);
-    return outcome?.displaced && this.lives(outcome.displaced.worker) ? outcome.displaced : undefined;
+  async bind(entry: SessionEntry, rules = ANYHOW): Promise<BindOutcome> {
+    const outcome = await this.put(entry, rules);
+    return typeof outcome === 'object' && !this.lives(outcome.worker) ? undefined : outcome;
   }
 
   async adopt(entry: SessionEntry): Promise<boolean> {
-    return (await this.put(entry, false)) !== undefined;
+    return (await this.put(entry, ADOPTING)) !== 'taken';
   }
 
-  /** Writes the entry over what is there, or only over that session's own. Undefined when it was not written. */
-  private async put(
-    entry: SessionEntry,
-    displacing: boolean,
-  ): Promise<{ displaced: SessionEntry | undefined } | undefined> {
+  /** Writes the entry over what is there, by those rules. */
+  private async put(entry: SessionEntry, rules: BindRules): Promise<BindOutcome> {
     const shard = this.shard(entry.bare);
     const key = keyOf(entry.bare, entry.resource);
     const version = this.version();
@@ -105,9 +106,10 @@ export class LmdbDirectory implements Directory {
         shard.resetReadTxn();
         const found = shard.getEntry(key);
         displaced = found && entryOf(entry.bare, found.value);
-        if (!displacing && displaced !== undefined && displaced.id !== entry.id && this.lives(displaced.worker)) {
+        const refused = this.refused(entry, displaced, rules);
+        if (refused !== undefined) {
           if (this.held.get(entry.id) === version) this.held.delete(entry.id);
-          return undefined;
+          return refused;
         }
         if (await shard.put(key, rowOf(entry), version, found ? found.version! : (ABSENT as never))) break;
         // Somebody else's write came between, and succeeded: so this ends. Unless the session ended meanwhile.
@@ -119,16 +121,26 @@ export class LmdbDirectory implements Directory {
     }
     if (displaced?.worker === this.bus.self && displaced.id !== entry.id) this.held.delete(displaced.id);
     await this.tell(entry.bare);
-    return { displaced };
+    return displaced;
   }
 
-  update(entry: SessionEntry): void {
+  private refused(entry: SessionEntry, found: SessionEntry | undefined, rules: BindRules): BindOutcome {
+    // One of this worker's own may have ended, and only wait to be removed.
+    const stands =
+      found !== undefined && (found.worker === this.bus.self ? this.held.has(found.id) : this.lives(found.worker));
+    if (stands) {
+      return rules.replace || found.id === entry.id ? undefined : 'taken';
+    }
+    return rules.room !== Infinity && this.remote(entry.bare).length >= rules.room ? 'too-many' : undefined;
+  }
+
+  update(entry: SessionEntry): Promise<undefined> | undefined {
     const before = this.held.get(entry.id);
-    if (before === undefined) return;
+    if (before === undefined) return undefined;
     const version = this.version();
     this.held.set(entry.id, version);
     const key = keyOf(entry.bare, entry.resource);
-    this.write(entry, () => this.shard(entry.bare).put(key, rowOf(entry), version, before));
+    return this.write(entry, true, () => this.shard(entry.bare).put(key, rowOf(entry), version, before));
   }
 
   unbind(entry: SessionEntry): void {
@@ -136,10 +148,10 @@ export class LmdbDirectory implements Directory {
     if (version === undefined) return;
     this.held.delete(entry.id);
     const key = keyOf(entry.bare, entry.resource);
-    this.write(entry, () => this.shard(entry.bare).remove(key, version));
+    void this.write(entry, false, () => this.shard(entry.bare).remove(key, version));
   }
 
-  remote(bare: string): readonly SessionEntry[] {
+  remote(bare: string): Entries {
     const known = this.cache.get(bare);
     if (known !== undefined) return known;
     const shard = this.shard(bare);
@@ -197,19 +209,21 @@ export class LmdbDirectory implements Directory {
     await Promise.all(this.shards.map((shard) => shard.close()));
   }
 
-  /** Writes, and tells the others once it is there for them to read; a full disk delays it, so that no ghost stays. */
-  private write(entry: SessionEntry, attempt: () => Promise<boolean>): void {
-    const tried = this.gate === undefined ? attempt() : this.gate.then(attempt);
-    tried.then(
-      (done) => {
-        if (done) this.bus.broadcast(CHANNEL.directory, Buffer.from(entry.bare));
-      },
-      (error: unknown) => {
-        silenced(error);
-        count(counters.drops, 'directory-write-failed');
-        setTimeout(() => this.closed || this.write(entry, attempt), RETRY_MS).unref();
-      },
-    );
+  /**
+   * Writes, and tells the others once it is there for them to read; `wait`: until they know. A full disk delays it, so
+   * that no ghost stays, but not those who wait for it.
+   */
+  private async write(entry: SessionEntry, wait: boolean, attempt: () => Promise<boolean>): Promise<undefined> {
+    try {
+      if (this.gate !== undefined) await this.gate;
+      if (!(await attempt())) return;
+      if (wait) await this.tell(entry.bare);
+      else this.bus.broadcast(CHANNEL.directory, Buffer.from(entry.bare));
+    } catch (error) {
+      silenced(error);
+      count(counters.drops, 'directory-write-failed');
+      setTimeout(() => this.closed || void this.write(entry, wait, attempt), RETRY_MS).unref();
+    }
   }
 
   /**

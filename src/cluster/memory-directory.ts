@@ -1,14 +1,18 @@
-import type { Directory, SessionEntry } from './directory.js';
+import type { BindOutcome, BindRules, Directory, Entries, SessionEntry } from './directory.js';
 
-const NONE: readonly SessionEntry[] = [];
+const NONE: Entries = [];
 
 /** The directory of a pool of one: no other worker can hold anything. */
 export class MemoryDirectory implements Directory {
   private readonly entries = new Map<string, SessionEntry>();
 
-  bind(entry: SessionEntry): SessionEntry | undefined {
+  bind(entry: SessionEntry, rules?: BindRules): BindOutcome {
     const key = `${entry.bare}/${entry.resource}`;
     const displaced = this.entries.get(key);
+    if (rules !== undefined) {
+      if (displaced !== undefined && !rules.replace) return 'taken';
+      if (displaced === undefined && rules.room <= 0) return 'too-many';
+    }
     this.entries.set(key, entry);
     return displaced;
   }
@@ -21,7 +25,7 @@ export class MemoryDirectory implements Directory {
     return Promise.resolve(true);
   }
 
-  update(entry: SessionEntry): void {
+  update(entry: SessionEntry): undefined {
     const key = `${entry.bare}/${entry.resource}`;
     if (this.entries.get(key)?.id === entry.id) this.entries.set(key, entry);
   }
@@ -31,7 +35,7 @@ export class MemoryDirectory implements Directory {
     if (this.entries.get(key)?.id === entry.id) this.entries.delete(key);
   }
 
-  remote(): readonly SessionEntry[] {
+  remote(): Entries {
     return NONE;
   }
 

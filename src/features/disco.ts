@@ -1,3 +1,4 @@
+import type { Entries } from '../cluster/directory.js';
 import type { Config } from '../config/config.js';
 import { refuse } from '../session/errors.js';
 import type { Session } from '../session/session.js';
@@ -31,7 +32,11 @@ export function disco({ config, features, pubsubInfo }: DiscoContext): Feature {
     const type = session.isAdmin ? 'admin' : 'registered';
     return describe({ category: 'account', type }, features().disco('account'), []);
   });
-  const resources = withoutNodes(({ session }) => el('query', NS_ITEMS, {}, ...resourcesOf(session)));
+  const resources = withoutNodes(({ session }) => {
+    const elsewhere = session.context.directory.remote(session.jid.bare);
+    if (!(elsewhere instanceof Promise)) return resourcesOf(session, elsewhere);
+    return elsewhere.then((entries) => resourcesOf(session, entries));
+  });
   // What others may learn of an account is governed by presence subscriptions; without one, nothing, whether the
   // account exists or not (XEP-0030 §8).
   const noInfo: IqHandler = () => refuse('service-unavailable');
@@ -63,12 +68,11 @@ function describe(identity: Record<string, string>, features: readonly string[],
   return el('query', NS_INFO, {}, el('identity', NS_INFO, identity), ...list, ...forms);
 }
 
-/** The account's available resources, at every worker (XEP-0030 §4.1). */
-function resourcesOf(session: Session): Element[] {
-  const { registry, directory } = session.context;
+/** The account's available resources, at this worker and among `entries` of others (XEP-0030 §4.1). */
+function resourcesOf(session: Session, entries: Entries): Element {
   const { bare } = session.jid;
-  const here = registry.bare(bare).filter((other) => other.available);
-  const elsewhere = directory.remote(bare).filter((entry) => entry.available);
+  const here = session.context.registry.bare(bare).filter((other) => other.available);
+  const elsewhere = entries.filter((entry) => entry.available);
   const jids = [...here.map((other) => other.jid.full), ...elsewhere.map((entry) => `${bare}/${entry.resource}`)];
-  return jids.map((jid) => el('item', NS_ITEMS, { jid }));
+  return el('query', NS_ITEMS, {}, ...jids.map((jid) => el('item', NS_ITEMS, { jid })));
 }

@@ -1,5 +1,5 @@
 import { CHANNEL } from '../cluster/bus.js';
-import type { SessionEntry } from '../cluster/directory.js';
+import { UNKNOWN, type BindOutcome, type Entries } from '../cluster/directory.js';
 import { makeJid } from '../jid/jid.js';
 import type { Connection } from '../stream/connection.js';
 import { randomId } from '../stream/ids.js';
@@ -17,30 +17,40 @@ export function bindSession(
   user: string,
   wanted: string | undefined,
 ): Promise<Session | StanzaError> | Session | StanzaError {
-  const { config, registry, directory, bus } = context;
+  const { config, registry, directory, bus, log } = context;
   const jid = makeJid(user, config.domain, wanted ?? randomId());
   if (jid === undefined) return refuse('bad-request', { text: 'this cannot be a resource' });
-  const elsewhere = directory.remote(jid.bare);
-  const held = registry.bare(jid.bare).length + elsewhere.length;
+  const { enabled, sessions_per_account } = config.limits;
+  const replace = config.resource_conflict === 'replace';
   const holder = registry.full(jid.full);
-  const taken = holder !== undefined || elsewhere.some((entry) => entry.resource === jid.resource);
-  if (taken && config.resource_conflict === 'refuse') return refuse('conflict');
-  if (!taken && config.limits.enabled && held >= config.limits.sessions_per_account) {
-    return refuse('resource-constraint', { text: 'too many sessions of this account' });
-  }
+  if (holder !== undefined && !replace) return refuse('conflict');
+  const limited = enabled && holder === undefined;
+  const room = limited ? sessions_per_account - registry.bare(jid.bare).length : Infinity;
   // The number of the worker comes first: whoever gets this identifier back knows where to ask.
   const session = new Session(context, jid, `${bus.self.toString(36)}.${randomId()}`, connection);
   registry.add(session);
   holder?.kick(REPLACED, 'conflict', { worker: bus.self, id: session.id });
-  const displaced = directory.bind(session.entry());
-  return displaced instanceof Promise
-    ? displaced.then((entry) => bound(context, session, entry))
-    : bound(context, session, displaced);
+  const outcome = directory.bind(session.entry(), { replace, room });
+  if (!(outcome instanceof Promise)) return bound(context, session, outcome);
+  return outcome.then(
+    (settled) => bound(context, session, settled),
+    (error: unknown) => {
+      log.error({ err: error, session: session.id }, 'a resource could not be bound');
+      session.withdraw();
+      return refuse('internal-server-error', { type: 'wait' });
+    },
+  );
 }
 
-/** The session is in the directory, where it displaced another or none. */
-function bound(context: SessionContext, session: Session, displaced: SessionEntry | undefined): Session | StanzaError {
+/** The session is in the directory, where it displaced another or none; or it may not be there. */
+function bound(context: SessionContext, session: Session, outcome: BindOutcome): Session | StanzaError {
   const { bus } = context;
+  if (typeof outcome === 'string') {
+    session.withdraw();
+    if (outcome === 'taken') return refuse('conflict');
+    return refuse('resource-constraint', { text: 'too many sessions of this account' });
+  }
+  const displaced = outcome;
   if (displaced !== undefined && displaced.worker !== bus.self) {
     const kick: Kick = { full: session.jid.full, id: displaced.id, heir: session.id };
     bus.send(displaced.worker, CHANNEL.kick, Buffer.from(JSON.stringify(kick)));
@@ -53,7 +63,8 @@ function bound(context: SessionContext, session: Session, displaced: SessionEntr
 /** What a worker tells another of a session that has to end. */
 interface Kick {
   full: string;
-  id: string;
+  /** Absent: all sessions of that bare JID. */
+  id?: string;
   text?: string;
   condition?: StreamCondition;
   /** The session of the worker that says so which has taken the resource, and gets what waits. */
@@ -61,20 +72,31 @@ interface Kick {
 }
 
 /** Listens for sessions of this worker whose resource was taken at another, or whose account is gone. */
-export function listenForKicks(context: SessionContext): void {
-  context.bus.listen(CHANNEL.kick, (from, body) => {
+export function listenForKicks({ bus, registry }: SessionContext): void {
+  bus.listen(CHANNEL.kick, (from, body) => {
     const { full, id, text = REPLACED, condition, heir } = JSON.parse(body.toString()) as Kick;
-    const session = context.registry.full(full);
-    if (session?.id === id) session.kick(text, condition, heir === undefined ? undefined : { worker: from, id: heir });
+    const session = registry.full(full);
+    if (id === undefined) for (const each of [...registry.bare(full)]) each.kick(text, condition);
+    else if (session?.id === id)
+      session.kick(text, condition, heir === undefined ? undefined : { worker: from, id: heir });
   });
 }
 
 /** Ends all sessions of an account, at every worker: it is gone, or has another password. */
 export function endSessions(context: SessionContext, bare: string, text: string): void {
+  const { bus, directory, registry } = context;
   const condition = 'not-authorized';
-  for (const { resource, worker, id } of context.directory.remote(bare)) {
-    const kick: Kick = { full: `${bare}/${resource}`, id, text, condition };
-    context.bus.send(worker, CHANNEL.kick, Buffer.from(JSON.stringify(kick)));
-  }
-  for (const session of [...context.registry.bare(bare)]) session.kick(text, condition);
+  const tell = (entries: Entries): void => {
+    // Who has one is not known: whoever has is meant.
+    const all: Kick = { full: bare, text, condition };
+    if (entries === UNKNOWN) bus.broadcast(CHANNEL.kick, Buffer.from(JSON.stringify(all)));
+    for (const { resource, worker, id } of entries) {
+      const kick: Kick = { full: `${bare}/${resource}`, id, text, condition };
+      bus.send(worker, CHANNEL.kick, Buffer.from(JSON.stringify(kick)));
+    }
+  };
+  const elsewhere = directory.remote(bare);
+  if (elsewhere instanceof Promise) void elsewhere.then(tell);
+  else tell(elsewhere);
+  for (const session of [...registry.bare(bare)]) session.kick(text, condition);
 }

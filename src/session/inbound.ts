@@ -37,8 +37,7 @@ export function inbound(session: Session): Next {
   switch (kind) {
     case KIND.message:
       counters.stanzasIn.message++;
-      message(session);
-      return undefined;
+      return message(session);
     case KIND.iq:
       counters.stanzasIn.iq++;
       return hotPublish(session) ? undefined : iq(session);
@@ -153,7 +152,7 @@ function hotPublish(session: Session): boolean {
 
 // --- messages ----------------------------------------------------------------------------------------------------------
 
-function message(session: Session): void {
+function message(session: Session): Next {
   const { context } = session;
   const to = text(session, E.to);
   // Without an address a message is for the sender's own account (RFC 6120 §8.1.1.1).
@@ -164,12 +163,26 @@ function message(session: Session): void {
     if (jid.local === '') return bounce(session, 'message', type, to, refuse('service-unavailable'));
     const id = text(session, E.id);
     const refused = context.router.message(jid, type, new Shared(stamped(session)), session.jid.full);
-    if (refused !== undefined) bounce(session, 'message', type, to, refused, id);
-    return;
+    if (refused instanceof Promise) return bounceLater(session, 'message', type, to, refused, id);
+    return refused === undefined ? undefined : bounce(session, 'message', type, to, refused, id);
   }
   const service = context.services.get(jid.domain);
-  if (service !== undefined) return service.handleMessage(session.jid, session.tree());
-  bounce(session, 'message', type, to, refuse('remote-server-not-found'));
+  if (service === undefined) return bounce(session, 'message', type, to, refuse('remote-server-not-found'));
+  service.handleMessage(session.jid, session.tree());
+  return undefined;
+}
+
+/** Answers with an error if there turns out to be one: the envelope is another stanza's by then. */
+export async function bounceLater(
+  session: Session,
+  name: StanzaName,
+  type: number,
+  to: string | undefined,
+  refused: Promise<StanzaError | undefined>,
+  id: string | undefined,
+): Promise<undefined> {
+  const error = await refused;
+  if (error !== undefined && !session.ended) bounce(session, name, type, to, error, id);
 }
 
 /** Answers a stanza with an error, unless it is itself an error or an answer (RFC 6120 §8.3.1). */
@@ -180,7 +193,7 @@ export function bounce(
   to: string | undefined,
   error: StanzaError,
   id = text(session, E.id),
-): void {
+): undefined {
   if (type === TYPE.error || type === TYPE.result) return;
   session.sendBytes(errorStanza(name, { id, from: to ?? session.jid.bare, to: session.jid.full }, error));
 }

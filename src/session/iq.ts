@@ -8,7 +8,7 @@ import type { Element } from '../xml/element.js';
 import { E, TYPE } from '../xml/envelope.js';
 import { escapeAttr } from '../xml/escape.js';
 import { StanzaError, refuse } from './errors.js';
-import { bounce, stamped, text } from './inbound.js';
+import { bounce, bounceLater, stamped, text } from './inbound.js';
 import type { Session } from './session.js';
 
 /** The iq in the envelope: an answer for somebody, or a request to the server, a service, an account or a session. */
@@ -50,10 +50,12 @@ function refused(session: Session, to: string | undefined, error: StanzaError): 
   return undefined;
 }
 
-function forward(session: Session, to: Jid, request: boolean, toText: string): undefined {
-  const error = session.context.router.iq(to, request, new Shared(stamped(session)), session.jid, text(session, E.id)!);
-  if (error !== undefined) bounce(session, 'iq', session.context.scanner.env[E.typeCode]!, toText, error);
-  return undefined;
+function forward(session: Session, to: Jid, request: boolean, toText: string): Next {
+  const id = text(session, E.id)!;
+  const type = session.context.scanner.env[E.typeCode]!;
+  const error = session.context.router.iq(to, request, new Shared(stamped(session)), session.jid, id);
+  if (error instanceof Promise) return bounceLater(session, 'iq', type, toText, error, id);
+  return error === undefined ? undefined : bounce(session, 'iq', type, toText, error, id);
 }
 
 function answer(session: Session, target: Target, jid: Jid | undefined, to: string | undefined): Next {

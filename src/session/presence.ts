@@ -17,25 +17,34 @@ export function presence(session: Session): Next {
   const type = context.scanner.env[E.typeCode]!;
   const to = text(session, E.to);
   if (to !== undefined) return directed(session, type, to);
-  if (type === TYPE.none) available(session);
-  else if (type === TYPE.unavailable) unavailable(session, new Shared(stamped(session)));
-  else if (type !== TYPE.error) bounce(session, 'presence', type, to, refuse('bad-request'));
-  return undefined;
+  if (type === TYPE.none) return available(session);
+  if (type === TYPE.unavailable) return unavailable(session, new Shared(stamped(session)));
+  return type === TYPE.error ? undefined : bounce(session, 'presence', type, to, refuse('bad-request'));
 }
 
 /** Initial presence, or a change of it (RFC 6121 §4.2, §4.4). */
-function available(session: Session): void {
+function available(session: Session): Next {
   const { context } = session;
   const { env } = context.scanner;
   const initial = !session.available;
+  const before = session.priority;
   session.priority = env[E.childCount] === 0 ? 0 : priorityOf(session.tree());
   session.available = true;
   session.presence = new Shared(stamped(session));
-  context.directory.update(session.entry());
+  // Whoever sees the presence may rely on it: every worker knows it by then.
+  const known = initial || session.priority !== before ? context.directory.update(session.entry()) : undefined;
+  return known === undefined ? shown(session, initial) : known.then(() => shown(session, initial));
+}
+
+function shown(session: Session, initial: boolean): Promise<undefined> | undefined {
+  const { context, presence } = session;
+  // It may have ended, or moved, while the directory was told.
+  if (presence === undefined) return undefined;
   // An entity is implicitly subscribed to its own presence (RFC 6121 §4.2.2).
-  context.router.presenceToOwn(session, session.presence);
-  if (initial) context.router.presenceOfOwn(session);
+  const told = context.router.presenceToOwn(session, presence);
+  const seen = initial ? context.router.presenceOfOwn(session) : undefined;
   for (const watcher of context.watchers) watcher.sessionAvailable?.(session);
+  return seen ?? told;
 }
 
 /** -128 to 127, 0 where none or nonsense is given (RFC 6121 §4.7.2.3). */
@@ -46,21 +55,22 @@ function priorityOf(stanza: Element): number {
 }
 
 /** The client says that it is gone for others (RFC 6121 §4.5.2). */
-function unavailable(session: Session, stanza: Shared): void {
+function unavailable(session: Session, stanza: Shared): Promise<undefined> | undefined {
   const { context } = session;
   tellDirected(session, stanza);
-  if (!session.available) return;
+  if (!session.available) return undefined;
   session.available = false;
   session.presence = undefined;
-  context.router.presenceToOwn(session, stanza);
-  context.directory.update(session.entry());
+  const told = context.router.presenceToOwn(session, stanza);
+  void context.directory.update(session.entry());
   for (const watcher of context.watchers) watcher.sessionUnavailable?.(session);
+  return told;
 }
 
 /** The session ended without a word: say it for the client (RFC 6121 §4.5.3). */
 export function leave(session: Session): void {
   if (!session.available && session.directed === undefined) return;
-  unavailable(
+  void unavailable(
     session,
     new Shared(Buffer.from(`<presence from='${escapeAttr(session.jid.full)}' type='unavailable'/>`)),
   );
@@ -95,8 +105,7 @@ function directed(session: Session, type: number, to: string): Next {
     count(counters.drops, 'ignored');
     return undefined;
   }
-  context.router.presence(jid, new Shared(stamped(session)));
-  return undefined;
+  return context.router.presence(jid, new Shared(stamped(session)));
 }
 
 function tellDirected(session: Session, stanza: Shared): void {
@@ -107,7 +116,7 @@ function tellDirected(session: Session, stanza: Shared): void {
     const jid = context.jids.get(to);
     // Own resources hear of it by the broadcast.
     if (jid !== undefined && !(session.available && jid.bare === session.jid.bare))
-      context.router.presence(jid, addressed(stanza, to));
+      void context.router.presence(jid, addressed(stanza, to));
   }
 }
 

@@ -1,5 +1,5 @@
 import { CHANNEL } from '../cluster/bus.js';
-import type { SessionEntry } from '../cluster/directory.js';
+import { UNKNOWN, type Entries } from '../cluster/directory.js';
 import type { Jid } from '../jid/jid.js';
 import { counters, count } from '../metrics/counters.js';
 import { Shared } from '../stream/outbox.js';
@@ -8,6 +8,7 @@ import { TYPE } from '../xml/envelope.js';
 import type { SessionContext } from './context.js';
 import { StanzaError, refuse } from './errors.js';
 import { errorStanza, type StanzaName } from './inbound.js';
+import { Lookups } from './lookups.js';
 import { addressed } from './presence.js';
 import type { Session } from './session.js';
 
@@ -26,9 +27,19 @@ interface Envelope {
 const NS_EVENT = 'http://jabber.org/protocol/pubsub#event';
 const TYPE_OF: Record<string, number> = { ...TYPE };
 
-/** Who gets a stanza: RFC 6121 §8.5 for the accounts of this domain, over all workers. */
+/** Why the sender gets its stanza back, if it does. */
+export type Refusal = StanzaError | undefined;
+type Eventually<T> = T | Promise<T>;
+
+/**
+ * Who gets a stanza: RFC 6121 §8.5 for the accounts of this domain, over all workers. Where the sessions elsewhere have to be
+ * looked up first, answers are promises, and what is for one bare JID keeps its order.
+ */
 export class Router {
+  private readonly lookups: Lookups;
+
   constructor(private readonly context: Omit<SessionContext, 'router' | 'succession'>) {
+    this.lookups = new Lookups(context.directory);
     context.bus.listen(CHANNEL.stanza, (_from, body) => this.received(body));
   }
 
@@ -53,66 +64,90 @@ export class Router {
   /** Routes a stanza that the server or a service made; `to` must be local. What cannot be delivered is dropped and counted. */
   deliver(to: Jid, stanza: Element): void {
     const shared = new Shared(Buffer.from(stanza.serialize('jabber:client')));
-    if (stanza.name === 'presence') return this.presence(to, shared);
-    const from = stanza.attr('from') ?? this.domain;
-    if (stanza.name === 'iq') {
-      if (this.toFull(to, shared, { to: to.full, kind: 'iq', from })) return;
-    } else if (this.message(to, TYPE_OF[stanza.attr('type') ?? 'normal'] ?? TYPE.normal, shared, from) === undefined)
+    if (this.lookups.full(to.bare)) return count(counters.drops, 'lookups_full');
+    if (stanza.name === 'presence') {
+      void this.presence(to, shared);
       return;
-    count(counters.drops, 'undeliverable');
+    }
+    const from = stanza.attr('from') ?? this.domain;
+    if (stanza.name === 'iq') return this.toFull(to, shared, { to: to.full, kind: 'iq', from });
+    const type = TYPE_OF[stanza.attr('type') ?? 'normal'] ?? TYPE.normal;
+    when(this.message(to, type, shared, from), (refused) => {
+      if (refused !== undefined) count(counters.drops, 'undeliverable');
+    });
   }
 
   // --- messages (RFC 6121 §8.5.2, §8.5.3, Table 1) ----------------------------------------------------------------------
 
   /** Delivers a serialised message, or says why the sender gets it back. `from` is the sender's full JID. */
-  message(to: Jid, type: number, shared: Shared, from: string): StanzaError | undefined {
+  message(to: Jid, type: number, shared: Shared, from: string): Eventually<Refusal> {
+    if (this.hereAndNow(to, shared)) return undefined;
+    const entries = this.lookups.of(to.bare);
+    if (!(entries instanceof Promise)) return this.messageTo(to, type, shared, from, entries);
+    return entries.then((found) => this.messageTo(to, type, shared, from, found));
+  }
+
+  private messageTo(to: Jid, type: number, shared: Shared, from: string, entries: Entries): Refusal {
     if (to.resource !== '') {
-      if (this.toFull(to, shared, { to: to.full, kind: 'message', from, type })) return undefined;
+      if (this.reach(to, shared, { to: to.full, kind: 'message', from, type }, entries)) return undefined;
       // Only chat falls back to the account's other resources; the rest is silently ignored or returned.
       if (type === TYPE.headline || type === TYPE.error) return ignored();
-      if (type !== TYPE.chat) return refuse('service-unavailable');
+      if (type !== TYPE.chat) return nobody(entries);
     }
     if (type === TYPE.error) return ignored();
     if (type === TYPE.groupchat) return refuse('service-unavailable');
-    const delivered = this.toBare(to, shared, type === TYPE.headline, from, type);
+    const delivered = this.toBare(to, shared, type === TYPE.headline, from, type, entries);
     if (delivered) return undefined;
-    return type === TYPE.headline ? ignored() : refuse('service-unavailable');
+    return type === TYPE.headline ? ignored() : nobody(entries);
   }
 
-  /** To the resource of a full JID, available or only connected. */
-  private toFull(to: Jid, shared: Shared, envelope: Envelope): boolean {
+  /** To the resource of a full JID if it is at this worker, and nothing waits that was to come before. */
+  private hereAndNow(to: Jid, shared: Shared): boolean {
+    if (to.resource === '' || !this.lookups.idle(to.bare)) return false;
+    const session = this.context.registry.full(to.full);
+    if (session === undefined) return false;
+    session.deliver(undefined, shared);
+    return true;
+  }
+
+  /** To the resource of a full JID, available or only connected; what cannot be delivered is dropped and counted. */
+  private toFull(to: Jid, shared: Shared, envelope: Envelope): void {
+    if (this.hereAndNow(to, shared)) return;
+    when(this.lookups.of(to.bare), (entries) => {
+      if (!this.reach(to, shared, envelope, entries)) count(counters.drops, 'undeliverable');
+    });
+  }
+
+  /** The same, among these entries. */
+  private reach(to: Jid, shared: Shared, envelope: Envelope, entries: Entries): boolean {
     const session = this.context.registry.full(to.full);
     if (session !== undefined) {
       session.deliver(undefined, shared);
       return true;
     }
-    const remote = this.remoteSession(to);
-    if (remote === undefined) return false;
-    this.send(remote.worker, envelope, shared.bytes);
-    return true;
+    for (const { resource, worker } of entries) {
+      if (resource !== to.resource) continue;
+      this.send(worker, envelope, shared.bytes);
+      return true;
+    }
+    return false;
   }
 
   /**
-   * Sessions of a bare JID at other workers. A session on its way from one worker to another is at both for a moment; what this
+   * Those that are not at this worker. A session on its way from one worker to another is at both for a moment; what this
    * worker sends to it goes to the one that is here.
    */
-  private elsewhere(bare: string): readonly SessionEntry[] {
-    const entries = this.context.directory.remote(bare);
+  private elsewhere(bare: string, entries: Entries): Entries {
     if (entries.length === 0) return entries;
     const local = this.context.registry.bare(bare);
     if (local.length === 0) return entries;
     return entries.filter(({ resource }) => !local.some((session) => session.jid.resource === resource));
   }
 
-  private remoteSession(to: Jid): SessionEntry | undefined {
-    for (const entry of this.context.directory.remote(to.bare)) if (entry.resource === to.resource) return entry;
-    return undefined;
-  }
-
   /** To the available resources of non-negative priority: all of them, or those with the highest. */
-  private toBare(to: Jid, shared: Shared, all: boolean, from: string, type: number): boolean {
+  private toBare(to: Jid, shared: Shared, all: boolean, from: string, type: number, entries: Entries): boolean {
     const local = this.context.registry.bare(to.bare);
-    const remote = this.elsewhere(to.bare);
+    const remote = this.elsewhere(to.bare, entries);
     let highest = -1;
     for (const session of local) if (session.available && session.priority > highest) highest = session.priority;
     for (const entry of remote) if (entry.available && entry.priority > highest) highest = entry.priority;
@@ -132,49 +167,68 @@ export class Router {
   // --- iq ----------------------------------------------------------------------------------------------------------------
 
   /** Passes an iq on to the session of a full JID (RFC 6121 §8.5.3). */
-  iq(to: Jid, request: boolean, shared: Shared, from: Jid, id: string): StanzaError | undefined {
+  iq(to: Jid, request: boolean, shared: Shared, from: Jid, id: string): Eventually<Refusal> {
+    const known = this.lookups.idle(to.bare) && this.context.registry.full(to.full) !== undefined;
+    const entries = known ? NONE : this.lookups.of(to.bare);
+    if (!(entries instanceof Promise)) return this.iqTo(to, request, shared, from, id, entries);
+    return entries.then((found) => this.iqTo(to, request, shared, from, id, found));
+  }
+
+  private iqTo(to: Jid, request: boolean, shared: Shared, from: Jid, id: string, entries: Entries): Refusal {
     const session = this.context.registry.full(to.full);
     if (session !== undefined) {
       if (request && !sharesPresence(session, from.full, from.bare)) return refuse('service-unavailable');
       session.deliver(undefined, shared);
       return undefined;
     }
-    const remote = this.remoteSession(to);
-    if (remote === undefined) return request ? refuse('service-unavailable') : undefined;
-    this.send(remote.worker, { to: to.full, kind: request ? 'request' : 'iq', from: from.full, id }, shared.bytes);
-    return undefined;
+    const envelope: Envelope = { to: to.full, kind: request ? 'request' : 'iq', from: from.full, id };
+    return this.reach(to, shared, envelope, entries) || !request ? undefined : nobody(entries);
   }
 
   // --- presence ------------------------------------------------------------------------------------------------------------
 
   /** Presence for an address: its resource, or all available resources of the account (RFC 6121 §8.5.2.1.2). */
-  presence(to: Jid, shared: Shared): void {
+  presence(to: Jid, shared: Shared): Eventually<undefined> {
+    if (this.hereAndNow(to, shared)) return undefined;
+    const entries = this.lookups.of(to.bare);
+    if (!(entries instanceof Promise)) return this.presenceTo(to, shared, entries);
+    return entries.then((found) => this.presenceTo(to, shared, found));
+  }
+
+  private presenceTo(to: Jid, shared: Shared, entries: Entries): undefined {
     if (to.resource !== '') {
-      this.toFull(to, shared, { to: to.full, kind: 'presence' });
+      this.reach(to, shared, { to: to.full, kind: 'presence' }, entries);
       return;
     }
     for (const session of this.context.registry.bare(to.bare))
       if (session.available) session.deliver(undefined, shared);
     // Whether they are available their own workers know best: the directory hears of it a little later.
-    for (const entry of this.elsewhere(to.bare)) {
+    for (const entry of this.elsewhere(to.bare, entries)) {
       this.send(entry.worker, { to: `${to.bare}/${entry.resource}`, kind: 'broadcast' }, shared.bytes);
     }
   }
 
   /** A session's presence for the account's available resources, its own included (RFC 6121 §4.2.2, §4.5.2). */
-  presenceToOwn(session: Session, presence: Shared): void {
+  presenceToOwn(session: Session, presence: Shared): Eventually<undefined> {
     const shared = addressed(presence, session.jid.bare);
-    this.presence(session.jid.bareJid(), shared);
+    const told = this.presence(session.jid.bareJid(), shared);
     if (!session.available && !session.ended) session.deliver(undefined, shared);
+    return told;
   }
 
   /** Shows a session that has become available the presence of the account's other resources. */
-  presenceOfOwn(session: Session): void {
+  presenceOfOwn(session: Session): Eventually<undefined> {
+    const entries = this.lookups.of(session.jid.bare);
+    if (!(entries instanceof Promise)) return this.presenceOf(session, entries);
+    return entries.then((found) => this.presenceOf(session, found));
+  }
+
+  private presenceOf(session: Session, entries: Entries): undefined {
     for (const other of this.context.registry.bare(session.jid.bare)) {
       if (other !== session && other.presence !== undefined)
         session.deliver(undefined, addressed(other.presence, session.jid.bare));
     }
-    for (const entry of this.elsewhere(session.jid.bare)) {
+    for (const entry of this.elsewhere(session.jid.bare, entries)) {
       this.send(
         entry.worker,
         { to: `${entry.bare}/${entry.resource}`, kind: 'probe', from: session.jid.full },
@@ -198,14 +252,9 @@ export class Router {
       const type = TYPE_OF[stanza.attr('type') ?? 'normal'] ?? TYPE.normal;
       const outOfDate = type === TYPE.headline || type === TYPE.error || stanza.child('event', NS_EVENT) !== undefined;
       if (stanza.name === 'message' && !outOfDate) {
-        const shared = new Shared(bytes);
-        const sender = from?.full ?? this.domain;
         // Elsewhere it may have ended meanwhile, and the message then is for whom its sender meant it.
-        const envelope: Envelope = { to: jid.full, kind: 'message', from: sender, type };
-        if (stanza.attr('to') === jid.full && this.toFull(jid, shared, envelope)) continue;
-        const refused = this.message(jid.bareJid(), type, shared, sender);
-        if (refused === undefined) continue;
-        this.bounceTo(from, 'message', stanza.attr('id'), jid.full, refused);
+        const refused = this.again(jid, stanza.attr('to') === jid.full, new Shared(bytes), type, from?.full);
+        when(refused, (error) => this.bounceTo(from, 'message', stanza.attr('id'), jid.full, error));
       } else if (stanza.name === 'iq' && (type === TYPE.get || type === TYPE.set)) {
         this.bounceTo(from, 'iq', stanza.attr('id'), jid.full, refuse('service-unavailable'));
       } else {
@@ -214,13 +263,20 @@ export class Router {
     }
   }
 
-  private bounceTo(
-    to: Jid | undefined,
-    name: StanzaName,
-    id: string | undefined,
-    from: string,
-    error: StanzaError,
-  ): void {
+  /** A message for a resource that had left: for who has it now, if it was meant for the resource, or else for the account. */
+  private again(jid: Jid, full: boolean, shared: Shared, type: number, from = this.domain): Eventually<Refusal> {
+    if (full && this.hereAndNow(jid, shared)) return undefined;
+    const route = (entries: Entries): Refusal => {
+      const envelope: Envelope = { to: jid.full, kind: 'message', from, type };
+      if (full && this.reach(jid, shared, envelope, entries)) return undefined;
+      return this.messageTo(jid.bareJid(), type, shared, from, entries);
+    };
+    const entries = this.lookups.of(jid.bare);
+    return entries instanceof Promise ? entries.then(route) : route(entries);
+  }
+
+  private bounceTo(to: Jid | undefined, name: StanzaName, id: string | undefined, from: string, error: Refusal): void {
+    if (error === undefined) return;
     if (to === undefined || !this.isLocal(to) || to.resource === '') {
       count(counters.drops, 'undeliverable');
       return;
@@ -241,17 +297,26 @@ export class Router {
   private received(body: Buffer): void {
     const length = body.readUInt16LE(0);
     const envelope = JSON.parse(body.toString('utf8', 2, 2 + length)) as Envelope;
+    const stanza = body.subarray(2 + length);
+    const bare = this.lookups.none ? undefined : this.context.jids.get(envelope.to)?.bare;
+    if (bare === undefined || this.lookups.idle(bare)) return this.arrived(envelope, stanza);
+    if (this.lookups.full(bare)) return count(counters.drops, 'lookups_full');
+    const kept = Buffer.from(stanza);
+    when(this.lookups.of(bare), () => this.arrived(envelope, kept));
+  }
+
+  /** The bytes of the stanza are lent for the call only. */
+  private arrived(envelope: Envelope, lent: Buffer): void {
     const session = this.context.registry.full(envelope.to);
     if (envelope.kind === 'probe') {
       const asker = this.context.jids.get(envelope.from!);
       if (session?.presence !== undefined && asker !== undefined) {
-        this.presence(asker, addressed(session.presence, asker.bare));
+        void this.presence(asker, addressed(session.presence, asker.bare));
       }
       return;
     }
     if (envelope.kind === 'broadcast' && session?.available !== true) return;
-    // The bus lends the bytes for the call only.
-    const shared = new Shared(Buffer.from(body.subarray(2 + length)));
+    const shared = new Shared(Buffer.from(lent));
     const from = envelope.from === undefined ? undefined : this.context.jids.get(envelope.from);
     if (envelope.kind === 'request') {
       if (session !== undefined && from !== undefined && sharesPresence(session, from.full, from.bare)) {
@@ -272,12 +337,26 @@ export class Router {
     const stanza = this.context.tree.parse(shared.bytes, { '': 'jabber:client' });
     const to = this.context.jids.get(stanza.attr('to') ?? envelope.to);
     if (to === undefined) return;
-    const refused = this.message(to, envelope.type ?? TYPE.normal, shared, envelope.from ?? this.domain);
-    if (refused !== undefined) this.bounceTo(from, 'message', stanza.attr('id'), to.full, refused);
+    when(this.message(to, envelope.type ?? TYPE.normal, shared, envelope.from ?? this.domain), (refused) =>
+      this.bounceTo(from, 'message', stanza.attr('id'), to.full, refused),
+    );
   }
 }
 
 const NOTHING = Buffer.alloc(0);
+const NONE: Entries = [];
+
+/** Goes on with the value: now if it is there, else when it is. */
+function when<T>(value: T | Promise<T>, next: (value: T) => void): void {
+  if (value instanceof Promise) void value.then(next);
+  else next(value);
+}
+
+/** None of the address's sessions could be found: there is none, or the directory could not say (RFC 6120 §8.3.3.6). */
+function nobody(entries: Entries): StanzaError {
+  if (entries !== UNKNOWN) return refuse('service-unavailable');
+  return refuse('internal-server-error', { type: 'wait', text: 'sessions cannot be looked up at the moment' });
+}
 
 /** RFC 6121 §8.5.3.1: a request is passed on only to who shows presence to the sender, so that nothing leaks. */
 function sharesPresence(session: Session, full: string, bare: string): boolean {

@@ -176,6 +176,17 @@ export class Session implements Bound {
     });
   }
 
+  /** It could not be bound: as if it had never been. */
+  withdraw(): void {
+    if (this.ended) return;
+    this.ended = true;
+    counters.sessions--;
+    this.context.registry.remove(this);
+    this.context.directory.unbind(this.entry());
+    // What it inherited with the resource is for others now.
+    this.context.succession.sessionAvailable(this);
+  }
+
   /** The end of the session: everybody who should know is told, what was not acknowledged goes elsewhere, or to the `heir`. */
   end(heir?: Heir): void {
     if (this.ended) return;
