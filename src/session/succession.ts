@@ -57,12 +57,12 @@ export class Succession {
   private inherit(full: string, id: string, stanzas: Buffer[]): void {
     if (stanzas.length === 0) return;
     const session = this.context.registry.full(full);
-    if (session?.id !== id || session.available) return this.route(full, stanzas);
-    const estate = this.estates.get(session);
+    const estate = session?.id === id ? this.estates.get(session) : undefined;
     if (estate !== undefined) {
       estate.stanzas.push(...stanzas);
       return;
     }
+    if (session?.id !== id || session.available) return this.route(full, stanzas);
     const timer = setTimeout(() => this.sessionAvailable(session), PATIENCE).unref();
     this.estates.set(session, { stanzas, timer });
   }
