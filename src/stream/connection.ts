@@ -6,7 +6,7 @@ import type { Element } from '../xml/element.js';
 import { domainpart } from '../jid/idna.js';
 import { parseJid, type Jid } from '../jid/jid.js';
 import type { StreamCondition, StreamFailure } from './errors.js';
-import { NS_STREAM, USUAL_SCOPE, readHeader } from './header.js';
+import { NS_STREAM, USUAL_SCOPE, isSupported, readHeader } from './header.js';
 import type { Bound, StreamHost } from './host.js';
 import { randomId } from './ids.js';
 import { Negotiation } from './negotiation.js';
@@ -22,6 +22,9 @@ const FRAME_END = Buffer.from(`<close xmlns='${NS_FRAMING}'/>`);
 /** Bytes that may wait while one stanza is being handled, before reading stops. */
 const HELD_BYTES = 64 * 1024;
 
+/** Connections made so far. */
+let made = 0;
+
 export type Next = Promise<StreamFailure | undefined> | StreamFailure | undefined;
 
 /**
@@ -34,7 +37,8 @@ export class Connection implements Receiver {
   bound: Bound | undefined;
   /** Scanner handle. */
   readonly handle: number;
-  readonly id = randomId();
+  /** Its number in the log of this worker. */
+  readonly id = ++made;
   /** Coarse time of the last byte from the peer, in milliseconds. */
   lastHeard = Date.now();
   /** When the connection was made; negotiation has to end within the limit. */
@@ -203,16 +207,16 @@ export class Connection implements Receiver {
     this.scope = header.scope;
     if (header.fault !== undefined) return header.fault;
     this.lang = header.lang;
-    return this.opened(header.to, header.from, header.version);
+    return this.opened(header.to, header.from, header.supported);
   }
 
   /** `<open/>` of a framed stream (RFC 7395 §3.4). */
   openFrame(element: Element): Next {
     this.lang = element.attr('xml:lang') ?? '';
-    return this.opened(element.attr('to'), element.attr('from'), element.attr('version'));
+    return this.opened(element.attr('to'), element.attr('from'), isSupported(element.attr('version')));
   }
 
-  private opened(to: string | undefined, from: string | undefined, version: string | undefined): Next {
+  private opened(to: string | undefined, from: string | undefined, supported: boolean): Next {
     const { domain } = this.host.config;
     this.claimed = from === undefined ? undefined : parseJid(from);
     this.sendHeader();
@@ -221,7 +225,7 @@ export class Connection implements Receiver {
       return { condition: 'host-unknown', text: `this server serves ${domain}` };
     }
     if (from !== undefined && this.claimed === undefined) return { condition: 'invalid-from' };
-    if (version === undefined || Number.parseInt(version, 10) !== 1) {
+    if (!supported) {
       return { condition: 'unsupported-version', text: "version='1.0' is needed" };
     }
     if (this.host.draining) return { condition: 'system-shutdown' };

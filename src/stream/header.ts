@@ -17,7 +17,8 @@ export interface Header {
   readonly scope: Record<string, string>;
   readonly to: string | undefined;
   readonly from: string | undefined;
-  readonly version: string | undefined;
+  /** The version is ours. */
+  readonly supported: boolean;
   /** Empty when there is none. */
   readonly lang: string;
 }
@@ -58,9 +59,14 @@ function parseHeader(scanner: Scanner, handle: number): Header {
     scope: usual ? USUAL_SCOPE : declared,
     to: value(env[E.to]!, env[E.toEnd]!),
     from: value(env[E.from]!, env[E.fromEnd]!),
-    version: value(env[E.version]!, env[E.versionEnd]!),
+    supported: isSupported(value(env[E.version]!, env[E.versionEnd]!)),
     lang: value(env[E.lang]!, env[E.langEnd]!) ?? '',
   };
+}
+
+/** Versions of the same major number go together (RFC 6120 §4.7.5). */
+export function isSupported(version: string | undefined): boolean {
+  return version !== undefined && Number.parseInt(version, 10) === 1;
 }
 
 /**

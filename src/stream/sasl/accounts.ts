@@ -89,7 +89,7 @@ export class Accounts {
   }
 
   /**
-   * The same as {@link verify} for what is prepared already. The proof of the last success first: one look-up and one HMAC. Otherwise
+   * The same as {@link verify} for what is prepared already. The proof of the last success first: one look-up and one hash. Otherwise
    * PBKDF2, also for an account that does not exist, so that the time tells nothing.
    */
   async verifyPrepared(user: string, password: string): Promise<boolean> {

@@ -1,4 +1,4 @@
-import { createHmac, createSecretKey, timingSafeEqual, type KeyObject } from 'node:crypto';
+import { hash, timingSafeEqual } from 'node:crypto';
 import { CHANNEL, type Bus } from '../../cluster/bus.js';
 
 const PROOF_BYTES = 32;
@@ -9,13 +9,13 @@ const FRAME_BYTES = 32 * 1024;
 interface Proof {
   /** As latin1 text: a tenth of the memory of a Buffer. */
   readonly digest: string;
-  /** The account's stored key, latin1, once it was read from the store while this proof was kept. */
+  /** The account's stored key, base64, once it was read from the store while this proof was kept. */
   storedKey: string | undefined;
 }
 
 /**
- * Remembers that a password was right, not the password: HMAC(key, user, password, stored key of the account). A
- * reconnecting client is checked against it with one HMAC instead of PBKDF2. A password change alters the stored key, so
+ * Remembers that a password was right, not the password: a keyed hash of user, password and the account's stored key. A
+ * reconnecting client is checked against it with one hash instead of PBKDF2. A password change alters the stored key, so
  * the proof of the old password no longer fits, wherever it is kept. Bounded: the account that logged in longest
  * ago is forgotten first.
  *
@@ -29,14 +29,15 @@ interface Proof {
 export class ProofCache {
   /** Insertion order is the order of use. */
   private readonly proofs = new Map<string, Proof>();
-  private readonly key: KeyObject;
+  /** In hexadecimal: its length is fixed. */
+  private readonly key: string;
   private readonly capacity: number;
   private readonly bus: Bus | undefined;
   private readonly kept = Buffer.alloc(PROOF_BYTES);
 
   /** `key`: at least 32 random bytes, the same in all workers of the pool. `capacity` in accounts; 0 remembers nothing. */
   constructor(options: { key: Buffer; capacity: number; bus?: Bus }) {
-    this.key = createSecretKey(options.key);
+    this.key = options.key.toString('hex');
     this.capacity = options.capacity;
     this.bus = options.bus;
     this.bus?.listen(CHANNEL.proof, (_from, body) => this.receive(body));
@@ -69,7 +70,7 @@ export class ProofCache {
   fits(user: string, password: string, storedKey: Uint8Array, proof = this.of(user)): boolean {
     // There is news of the account: what was read may be older.
     if (proof === undefined || this.proofs.get(user) !== proof) return false;
-    const key = Buffer.from(storedKey).toString('latin1');
+    const key = base64(storedKey);
     if (!this.proves(proof, user, password, key)) return false;
     proof.storedKey = key;
     return true;
@@ -77,7 +78,7 @@ export class ProofCache {
 
   /** The password was verified, or set, here. */
   remember(user: string, password: string, storedKey: Uint8Array): void {
-    const digest = this.digestOf(user, password, Buffer.from(storedKey).toString('latin1'));
+    const digest = this.digestOf(user, password, base64(storedKey));
     this.keep(user, digest.toString('latin1'));
     this.bus?.broadcast(CHANNEL.proof, entry(user, digest));
   }
@@ -101,9 +102,11 @@ export class ProofCache {
     return true;
   }
 
+  /** Hashed twice as HMAC is, in single calls without an object for each, which takes a fifth of the time. */
   private digestOf(user: string, password: string, storedKey: string): Buffer {
     // Neither a localpart nor a prepared password has a NUL, and the stored key's length is fixed: nothing is ambiguous.
-    return createHmac('sha256', this.key).update(`${user}\0${password}\0`).update(storedKey, 'latin1').digest();
+    const inner = hash('sha256', `${this.key}${user}\0${password}\0${storedKey}`);
+    return hash('sha256', `${this.key}${inner}`, 'buffer');
   }
 
   private keep(user: string, digest: string): void {
@@ -150,4 +153,8 @@ function entry(user: string, proof: Buffer | undefined): Buffer {
   const name = Buffer.from(user);
   const head = Buffer.from([name.length & 255, name.length >> 8, proof === undefined ? 0 : 1]);
   return Buffer.concat(proof === undefined ? [head, name] : [head, name, proof]);
+}
+
+function base64(bytes: Uint8Array): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('base64');
 }
