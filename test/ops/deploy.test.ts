@@ -82,7 +82,7 @@ describe('the configurations that are shown', () => {
 
 describe('what is shipped', () => {
   test('parses', () => {
-    for (const file of shipped.filter((name) => /\.ya?ml$/.test(name))) {
+    for (const file of shipped.filter((name) => /\.ya?ml$/.test(name) && !name.includes('/templates/'))) {
       for (const document of parseAllDocuments(read(file))) {
         expect('errors' in document ? document.errors : [], file).toEqual([]);
       }
