@@ -3,8 +3,12 @@ import { Redis as Client } from 'ioredis';
 import { redisCounters } from '../metrics/redis.js';
 import { type Command, Question, Remark } from './command.js';
 import { faultOf } from './faults.js';
+import type { Replicated } from './operation.js';
 import type { RedisArgument } from './redis.js';
 import { type Address, type Settings, STUCK_MS, clientOptions, written } from './settings.js';
+
+/** How long replicas may take, in milliseconds. */
+const WAIT_MS = 1000;
 
 /** What a connection tells to whoever holds it. */
 export interface ConnectionEvents {
@@ -30,6 +34,8 @@ export class Connection {
   readonly scripts = new Set<string>();
   private readonly client: Client;
   private corked: Socket | undefined;
+  /** Of this tick, what must be replicated. */
+  private replicating: Replicated[] = [];
   /** Commands without an answer. */
   private unanswered = 0;
   /** Milliseconds without a byte from the server while it owes answers, or the handshake. */
@@ -40,7 +46,7 @@ export class Connection {
   private run: string | undefined;
 
   constructor(
-    settings: Settings,
+    private readonly settings: Settings,
     address: Address | undefined,
     private readonly events: ConnectionEvents,
   ) {
@@ -87,9 +93,29 @@ export class Connection {
     stream.cork();
     this.corked = stream;
     setImmediate(() => {
+      if (this.replicating.length > 0) this.wait();
       stream.uncork();
       if (this.corked === stream) this.corked = undefined;
     });
+  }
+
+  /** What was sent counts when the replicas have it; they are waited for once in a tick. */
+  replicate(operation: Replicated): void {
+    this.replicating.push(operation);
+  }
+
+  private wait(): void {
+    const waiting = this.replicating;
+    const { replicas } = this.settings;
+    this.replicating = [];
+    this.ask('WAIT', [replicas, WAIT_MS]).then(
+      (count) => {
+        for (const operation of waiting) operation.replicated(this, Number(count) - replicas);
+      },
+      () => {
+        for (const operation of waiting) operation.replicated(this, undefined);
+      },
+    );
   }
 
   private async greet(): Promise<void> {

@@ -7,7 +7,7 @@
  * - `refused`: it will never be done.
  */
 export type Fault =
-  | { kind: 'lost'; reason: string }
+  | { kind: 'lost'; reason: string; sent: boolean }
   | { kind: 'wait'; reason: string; stale: boolean }
   | { kind: 'moved' | 'ask'; slot: number; address: string }
   | { kind: 'script' }
@@ -24,14 +24,25 @@ const WAITS: Readonly<Record<string, boolean>> = {
   BUSY: false,
   MISCONF: false,
   NOREPLICAS: false,
+  UNREPLICATED: false,
 };
 
 /** A script's own errors come wrapped before Redis 7. */
 const WRAPPED = /^ERR Error running script.*@user_script:\s*\d+:\s*-?([A-Z]+) /;
 
+/** Redis did it, but too few replicas have it. */
+export class Unreplicated extends Error {
+  override readonly name = 'ReplyError';
+
+  constructor(have: number, wanted: number) {
+    super(`UNREPLICATED ${have} of ${wanted} replicas have it`);
+  }
+}
+
 export function faultOf(error: Error): Fault {
   const { message } = error;
-  if (error.name !== 'ReplyError') return { kind: 'lost', reason: 'connection' };
+  if (error.name !== 'ReplyError')
+    return { kind: 'lost', reason: 'connection', sent: !message.startsWith("Stream isn't writeable") };
   const word = WRAPPED.exec(message)?.[1] ?? message.slice(0, Math.max(0, message.indexOf(' ')));
   if (word === 'MOVED' || word === 'ASK') {
     const [, slot, address] = message.split(' ');

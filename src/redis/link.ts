@@ -34,9 +34,12 @@ const HOPS = 4;
 export class Link implements Redis, Owner {
   readonly kind: Settings['kind'];
   readonly prefix: string;
+  readonly patienceMs: number;
   up = false;
   readonly servers: Servers;
-  private readonly probe: Probe;
+  /** Connections of their own for what waits for replicas: nothing else shall. */
+  private readonly lasting: Servers | undefined;
+  private readonly probes: Probe[];
   private readonly listeners: ((up: boolean) => void)[] = [];
   private readonly blocked = new Set<Blocking>();
   /** All that is not answered, in the order of the calls. */
@@ -58,6 +61,7 @@ export class Link implements Redis, Owner {
   ) {
     this.kind = settings.kind;
     this.prefix = settings.prefix;
+    this.patienceMs = settings.patienceMs;
     const events = {
       changed: () => {
         this.look();
@@ -68,9 +72,15 @@ export class Link implements Redis, Owner {
         this.resume();
       },
     };
-    this.servers = this.kind === 'cluster' ? new ClusterServers(settings, events) : new OneServer(settings, events);
-    this.probe = new Probe(this.prefix, this.servers, () => this.look());
+    const connect = () =>
+      this.kind === 'cluster' ? new ClusterServers(settings, events) : new OneServer(settings, events);
+    this.servers = connect();
+    if (settings.replicas > 0) this.lasting = connect();
+    this.probes = [this.servers, ...(this.lasting ? [this.lasting] : [])].map(
+      (servers) => new Probe(this.prefix, servers, () => this.look()),
+    );
     void this.servers.refresh();
+    void this.lasting?.refresh();
     this.wake();
   }
 
@@ -102,8 +112,10 @@ export class Link implements Redis, Owner {
       const patience = options?.patienceMs ?? this.settings.patienceMs;
       const since = performance.now();
       const deadline = this.now + patience + LONGEST_TICK_MS;
+      const lasting = options?.lasting === true ? this.lasting : undefined;
       const operation = new Operation(
         this,
+        lasting ?? this.servers,
         label,
         slot,
         script,
@@ -112,6 +124,8 @@ export class Link implements Redis, Owner {
         patience,
         deadline,
         since,
+        lasting === undefined ? 0 : this.settings.replicas,
+        options?.onAgain,
         resolve,
         reject,
       );
@@ -122,7 +136,7 @@ export class Link implements Redis, Owner {
   }
 
   private dispatch(operation: Operation): void {
-    const connection = operation.asking ?? this.servers.of(operation.slot);
+    const connection = operation.asking ?? operation.servers.of(operation.slot);
     if (connection?.usable) operation.send(connection);
     else this.park(operation, 0);
   }
@@ -160,6 +174,7 @@ export class Link implements Redis, Owner {
   }
 
   failed(operation: Operation, error: Error): void {
+    const { servers } = operation;
     const connection = operation.connection!;
     const fault = faultOf(error);
     if (fault.kind === 'refused') {
@@ -173,14 +188,16 @@ export class Link implements Redis, Owner {
     if (this.closed) this.giveUp(operation);
     else if (fault.kind === 'lost') {
       connection.broke();
+      if (fault.sent) operation.onAgain?.();
       this.park(operation, 0);
     } else if (fault.kind === 'wait') {
-      if (fault.reason !== 'tryagain') this.mark(connection, fault.reason);
-      if (fault.stale) this.servers.stale(connection);
+      if (fault.reason === 'unreplicated') operation.onAgain?.();
+      else if (fault.reason !== 'tryagain') this.mark(connection, fault.reason);
+      if (fault.stale) servers.stale(connection);
       this.park(operation, Math.min(LONGEST_PAUSE_MS, 10 * 2 ** Math.min(operation.attempts, 8)));
     } else {
-      if (fault.kind === 'moved') this.servers.moved(fault.slot, fault.address, connection);
-      else if (fault.kind === 'ask') operation.asking = this.servers.at(fault.address, connection);
+      if (fault.kind === 'moved') servers.moved(fault.slot, fault.address, connection);
+      else if (fault.kind === 'ask') operation.asking = servers.at(fault.address, connection);
       else connection.scripts.delete(operation.script?.sha ?? '');
       if (operation.attempts < HOPS) this.dispatch(operation);
       else this.park(operation, 10 * Math.min(operation.attempts, 20));
@@ -207,12 +224,16 @@ export class Link implements Redis, Owner {
     this.listeners.push(listener);
   }
 
+  private connections(): readonly Connection[] {
+    return this.lasting === undefined ? this.servers.all() : [...this.servers.all(), ...this.lasting.all()];
+  }
+
   /** Sees whether commands get through, and tells when that changed. */
   private look(): void {
     if (this.closed) return;
-    const all = this.servers.all();
+    const all = this.connections();
     const bad = all.find(({ usable, fault }) => !usable || fault !== undefined);
-    const up = all.length > 0 && bad === undefined && this.servers.covered;
+    const up = all.length > 0 && bad === undefined && this.servers.covered && this.lasting?.covered !== false;
     if (!up) {
       const what = bad === undefined ? 'slots that nobody serves' : (bad.fault ?? 'no connection');
       this.trouble = bad === undefined ? what : `${bad.address}: ${what}`;
@@ -251,12 +272,12 @@ export class Link implements Redis, Owner {
     const elapsed = Math.min(performance.now() - this.ticked, LONGEST_TICK_MS);
     this.ticked = performance.now();
     this.now += elapsed;
-    for (const connection of this.servers.all()) connection.tick(elapsed);
+    for (const connection of this.connections()) connection.tick(elapsed);
     for (const operation of this.open) if (operation.deadline <= this.now) this.giveUp(operation);
     this.resume();
     if (!this.up && this.now - this.probed >= PROBE_MS) {
       this.probed = this.now;
-      this.probe.probe();
+      for (const probe of this.probes) probe.probe();
     }
     if (this.open.size > 0 || !this.up) return;
     clearInterval(this.timer);
@@ -296,6 +317,7 @@ export class Link implements Redis, Owner {
     for (const operation of this.open) this.giveUp(operation);
     for (const blocking of this.blocked) blocking.close();
     this.servers.close();
+    this.lasting?.close();
     redisCounters.up = undefined;
     return Promise.resolve();
   }

@@ -1,7 +1,9 @@
 import { createHash } from 'node:crypto';
 import { Command } from './command.js';
 import type { Connection } from './connection.js';
+import { Unreplicated } from './faults.js';
 import type { RedisArgument, Script } from './redis.js';
+import type { Servers } from './servers.js';
 
 /** What an operation asks of the link. */
 export interface Owner {
@@ -11,8 +13,14 @@ export interface Owner {
 
 let last = 0;
 
+/** What is to last on replicas too. */
+export interface Replicated {
+  /** How many replicas more than wanted have what was sent before on that connection; undefined when it broke. */
+  replicated(connection: Connection, more: number | undefined): void;
+}
+
 /** A command or script, through all its attempts. */
-export class Operation extends Command {
+export class Operation extends Command implements Replicated {
   /** Where it was sent last. */
   connection: Connection | undefined;
   /** Where it is sent next in spite of its slot, after `ASKING`. */
@@ -23,11 +31,14 @@ export class Operation extends Command {
   /** Why it was not done last. */
   reason = 'no connection';
   settled = false;
+  /** The answer of an operation that is to be replicated yet. */
+  private reply: unknown;
   /** In the order of the calls. */
   readonly number = ++last;
 
   constructor(
     private readonly owner: Owner,
+    readonly servers: Servers,
     /** For metrics and errors. */
     readonly label: string,
     readonly slot: number,
@@ -39,6 +50,9 @@ export class Operation extends Command {
     readonly deadline: number,
     /** performance.now */
     readonly since: number,
+    /** How many replicas must have it. */
+    private readonly replicas: number,
+    readonly onAgain: (() => void) | undefined,
     readonly done: (reply: unknown) => void,
     readonly fail: (error: Error) => void,
   ) {
@@ -58,11 +72,22 @@ export class Operation extends Command {
     if (this.asking !== undefined) connection.asking();
     this.asking = undefined;
     connection.send(this);
+    if (this.replicas > 0) connection.replicate(this);
   }
 
   resolve(reply: unknown): void {
     this.connection!.answered();
-    if (!this.settled) this.owner.replied(this, reply);
+    if (this.settled) return;
+    if (this.replicas > 0) this.reply = reply;
+    else this.owner.replied(this, reply);
+  }
+
+  replicated(connection: Connection, more: number | undefined): void {
+    const { reply } = this;
+    if (this.settled || reply === undefined || connection !== this.connection) return;
+    this.reply = undefined;
+    if (more !== undefined && more >= 0) this.owner.replied(this, reply);
+    else this.owner.failed(this, new Unreplicated((more ?? -this.replicas) + this.replicas, this.replicas));
   }
 
   reject(error: Error): void {

@@ -7,6 +7,8 @@ export interface Redis {
   readonly kind: 'single' | 'sentinel' | 'cluster';
   /** First part of every key, without the colon. */
   readonly prefix: string;
+  /** How long a command is tried by default. */
+  readonly patienceMs: number;
   /** False from the moment that commands do not get through until one does again. */
   readonly up: boolean;
   /** Called when `up` changes. */
@@ -38,6 +40,10 @@ export type RedisArgument = string | number | Buffer;
 export interface CallOptions {
   /** How long to try, in milliseconds; by default `redis.patience_seconds`. 0 tries once, and only on a connection that stands. */
   patienceMs?: number;
+  /** It counts as done only when `redis.replicas` replicas have it too (WAIT). */
+  lasting?: boolean;
+  /** Called when it is tried again although it may have been done: a lost answer. */
+  onAgain?: () => void;
 }
 
 export interface BlockingRedis {

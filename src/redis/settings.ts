@@ -23,6 +23,8 @@ export interface Settings {
   tls: ConnectionOptions | undefined;
   prefix: string;
   patienceMs: number;
+  /** How many replicas must have what is to last. */
+  replicas: number;
 }
 
 /** So long may a connection take to stand, or a command to be answered, before the server counts as away. */
@@ -48,6 +50,7 @@ export function settingsOf(config: Config['redis']): Settings {
     tls: url.protocol === 'rediss:' ? trust(config.ca) : undefined,
     prefix: config.prefix,
     patienceMs: config.patience_seconds * 1000,
+    replicas: config.replicas,
   };
 }
 

@@ -1,3 +1,4 @@
+import type { Logger } from 'pino';
 import type { Redis } from '../redis/redis.js';
 import { StoreError, type Store } from './store.js';
 
@@ -13,12 +14,15 @@ export interface StoreOptions {
   mapSizeBytes?: number;
   /** Writes are refused, and a missing store is an error. */
   readOnly?: boolean;
+  /** Where a redis store warns of a Redis that keeps nothing. */
+  log?: Logger;
 }
 
 const KINDS: Record<StoreOptions['kind'], (options: StoreOptions) => Promise<Store>> = {
   lmdb: async (options) => (await import('./lmdb/lmdb-store.js')).LmdbStore.open(options),
-  redis: async () => {
-    throw new StoreError('unavailable', 'store: redis is not there yet');
+  redis: async ({ redis, durability, log }) => {
+    if (redis === undefined) throw new StoreError('unavailable', 'A store in Redis needs a connection to it.');
+    return (await import('./redis/redis-store.js')).RedisStore.open(redis, { durability, log });
   },
   memory: async () => new (await import('./memory.js')).MemoryStore(),
 };

@@ -1,0 +1,57 @@
+/** Accounts and the names of nodes are spread over that many slots. */
+export const SHARDS = 64;
+
+/** FNV-1a of a name's UTF-8 bytes: which shard it is in. */
+export function shardOf(name: string): number {
+  let hash = 0x811c9dc5;
+  for (const byte of Buffer.from(name)) hash = Math.imul(hash ^ byte, 0x01000193);
+  return (hash >>> 0) % SHARDS;
+}
+
+/**
+ * The names of all keys. What stands between the braces decides the slot; kinds stand before it and a name stands last in it, so
+ * that no name, whatever it holds, makes two keys equal or parts the keys of one node.
+ */
+export class Keys {
+  constructor(private readonly prefix: string) {}
+
+  /** STRING: the node's record (pack.ts). */
+  node(name: string): string {
+    return `${this.prefix}:node:{n:${name}}`;
+  }
+
+  /** HASH: subscribed JID → subscription. */
+  subscriptions(name: string): string {
+    return `${this.prefix}:subs:{n:${name}}`;
+  }
+
+  /** HASH: id → item. */
+  items(name: string): string {
+    return `${this.prefix}:items:{n:${name}}`;
+  }
+
+  /** ZSET: id → place in the order of the items (scripts.ts). */
+  order(name: string): string {
+    return `${this.prefix}:order:{n:${name}}`;
+  }
+
+  /** HASH: localpart → account. */
+  accounts(shard: number): string {
+    return `${this.prefix}:accounts:{u${shard}}`;
+  }
+
+  /** ZSET: the same localparts in order. */
+  users(shard: number): string {
+    return `${this.prefix}:users:{u${shard}}`;
+  }
+
+  /** Two ZSETs of an index (indexes.ts): its entries, and those that are being changed. */
+  index(kind: string, tag: string): [entries: string, pending: string] {
+    return [`${this.prefix}:${kind}:{${tag}}`, `${this.prefix}:${kind}-pending:{${tag}}`];
+  }
+
+  /** HASH, shared with the cluster: field `store` holds the format of all this. */
+  meta(): string {
+    return `${this.prefix}:cluster:meta:{cluster}`;
+  }
+}

@@ -1,0 +1,214 @@
+import type { Redis } from '../../redis/redis.js';
+import type { Affiliation, NodeRecord, NodeStore, SubscriptionRecord } from '../store.js';
+import { Request } from './calls.js';
+import type { Entry, Indexes } from './indexes.js';
+import { type Keys, SHARDS, shardOf } from './keys.js';
+import type { Lanes } from './lanes.js';
+import { merged } from './lists.js';
+import { packNode, token, tokenOf, unpackNode } from './pack.js';
+import { changeNode, createNode, removeNode } from './scripts.js';
+import { RedisSubscriptions } from './subscriptions.js';
+
+/** Nodes and affiliations in Redis: a node with all that is its own in one slot, and indexes (indexes.ts) in others. */
+export class RedisNodes implements NodeStore {
+  private readonly subscriptions: RedisSubscriptions;
+
+  constructor(
+    private readonly redis: Redis,
+    private readonly keys: Keys,
+    private readonly lanes: Lanes,
+    private readonly indexes: Indexes,
+  ) {
+    this.subscriptions = new RedisSubscriptions(redis, keys, lanes, indexes);
+  }
+
+  // --- entries of the indexes --------------------------------------------------------------------------------------------
+
+  private nodesIndex(shard: number): [string, string] {
+    return this.keys.index('nodes', `s${shard}`);
+  }
+
+  private name(name: string): Entry {
+    const there = async (request: Request) => (await request.read('EXISTS', this.keys.node(name))) === 1;
+    return { keys: this.nodesIndex(shardOf(name)), entry: name, there };
+  }
+
+  private creation(bare: string, name: string): Entry {
+    const there = async (request: Request) => (await this.read(request, name))?.creator === bare;
+    return { keys: this.keys.index('created', `b:${bare}`), entry: name, there };
+  }
+
+  private affiliation(bare: string, name: string): Entry {
+    const there = async (request: Request) => {
+      const record = await this.read(request, name);
+      return record !== undefined && Object.hasOwn(record.affiliations, bare);
+    };
+    return { keys: this.keys.index('affs', `b:${bare}`), entry: name, there };
+  }
+
+  private affiliations({ name, affiliations }: NodeRecord): Entry[] {
+    return Object.keys(affiliations).map((bare) => this.affiliation(bare, name));
+  }
+
+  private async read(request: Request, name: string): Promise<NodeRecord | undefined> {
+    const value = (await request.read('GET', this.keys.node(name))) as Buffer | null;
+    return value === null ? undefined : unpackNode(name, value);
+  }
+
+  // --- nodes -------------------------------------------------------------------------------------------------------------
+
+  create(node: NodeRecord): Promise<boolean> {
+    const record = held(node);
+    const packed = packNode(record, token());
+    const { name, creator } = record;
+    const entries = [this.name(name), this.creation(creator, name), ...this.affiliations(record)];
+    return this.lanes.inTurn(name, (request) =>
+      this.indexes.around(
+        request,
+        entries,
+        async () => (await request.change(createNode, [this.keys.node(name)], [packed])) === 1,
+        (created) => (created ? true : undefined),
+      ),
+    );
+  }
+
+  get(name: string): Promise<NodeRecord | undefined> {
+    return this.read(new Request(this.redis), name);
+  }
+
+  update(name: string, change: (node: NodeRecord) => NodeRecord | undefined): Promise<NodeRecord | undefined> {
+    return this.lanes.inTurn(name, async (request) => {
+      const key = this.keys.node(name);
+      for (;;) {
+        const value = (await request.read('GET', key)) as Buffer | null;
+        if (value === null) return undefined;
+        const before = unpackNode(name, value);
+        const changed = change(unpackNode(name, value));
+        if (changed === undefined) return before;
+        const now = held({ ...changed, name, version: before.version + 1 });
+        const packed = packNode(now, token());
+        const done = await this.indexes.around(
+          request,
+          this.moved(before, now),
+          async () => (await request.change(changeNode, [key], [tokenOf(value), packed])) === 1,
+          () => undefined,
+        );
+        if (done) return unpackNode(name, Buffer.from(packed));
+      }
+    });
+  }
+
+  /** The entries in which two records of a node differ. */
+  private moved(before: NodeRecord, now: NodeRecord): Entry[] {
+    const { name } = now;
+    const changed = [...Object.keys(before.affiliations), ...Object.keys(now.affiliations)].filter(
+      (bare) => Object.hasOwn(before.affiliations, bare) !== Object.hasOwn(now.affiliations, bare),
+    );
+    const creators = before.creator === now.creator ? [] : [before.creator, now.creator];
+    return [
+      ...changed.map((bare) => this.affiliation(bare, name)),
+      ...creators.map((bare) => this.creation(bare, name)),
+    ];
+  }
+
+  remove(name: string): Promise<boolean> {
+    return this.lanes.inTurn(name, async (request) => {
+      const [node, subscriptions] = [this.keys.node(name), this.keys.subscriptions(name)];
+      const [value, jids] = (await Promise.all([request.read('GET', node), request.read('HKEYS', subscriptions)])) as [
+        Buffer | null,
+        Buffer[],
+      ];
+      if (value === null) return false;
+      const seen = unpackNode(name, value);
+      const all = [node, subscriptions, this.keys.items(name), this.keys.order(name)];
+      const { reply, again } = await this.indexes.around(
+        request,
+        [this.name(name), this.creation(seen.creator, name)],
+        () => request.removal(removeNode, all, []),
+        (done) => ((done.reply as unknown[]).length > 0 ? false : undefined),
+      );
+      // What others did to it after it was read here, the script alone tells; when its answer was lost, nobody.
+      const [last, later] = reply as [record?: Buffer, jids?: Buffer[]];
+      const records = last === undefined ? [seen] : [seen, unpackNode(name, last)];
+      const subscribed = new Set([...jids, ...(later ?? [])].map(String));
+      this.indexes.settleBeside([
+        ...records.flatMap((record) => this.affiliations(record)),
+        ...records.slice(1).map(({ creator }) => this.creation(creator, name)),
+        ...[...subscribed].map((jid) => this.subscriptions.entry(name, jid)),
+      ]);
+      return last !== undefined || again;
+    });
+  }
+
+  // --- lists -------------------------------------------------------------------------------------------------------------
+
+  async list(after: string | undefined, limit: number): Promise<string[]> {
+    const request = new Request(this.redis);
+    return merged(limit, async (shard) => {
+      const keys = this.nodesIndex(shard);
+      const pending = await this.indexes.pending(request, keys);
+      const listed = await request.names(keys[0], after, limit + pending.size);
+      if (pending.size === 0) return listed;
+      const start = after === undefined ? undefined : Buffer.from(after);
+      const names = [...pending.keys()].filter((name) => !start || Buffer.compare(Buffer.from(name), start) > 0);
+      const there = await Promise.all(names.map((name) => this.indexes.isThere(request, this.name(name), pending)));
+      return [
+        ...listed.filter((name) => !pending.has(String(name))),
+        ...names.filter((_, i) => there[i]).map((name) => Buffer.from(name)),
+      ];
+    });
+  }
+
+  async count(): Promise<number> {
+    const request = new Request(this.redis);
+    const shards = Array.from({ length: SHARDS }, (_, shard) =>
+      this.indexes.count(request, this.nodesIndex(shard), (name) => this.name(name)),
+    );
+    return (await Promise.all(shards)).reduce((sum, count) => sum + count, 0);
+  }
+
+  countByCreator(bare: string): Promise<number> {
+    const { keys } = this.creation(bare, '');
+    return this.indexes.count(new Request(this.redis), keys, (name) => this.creation(bare, name));
+  }
+
+  async affiliationsOf(bare: string): Promise<{ node: string; affiliation: Affiliation }[]> {
+    const request = new Request(this.redis);
+    const { entries, pending } = await this.indexes.all(request, this.affiliation(bare, '').keys);
+    const records = await Promise.all(entries.map((name) => this.read(request, name)));
+    return entries.flatMap((node, i) => {
+      const held = records[i]?.affiliations ?? {};
+      const affiliation = Object.hasOwn(held, bare) ? held[bare] : undefined;
+      this.indexes.read(this.affiliation(bare, node), affiliation !== undefined, pending);
+      return affiliation === undefined ? [] : [{ node, affiliation }];
+    });
+  }
+
+  // --- subscriptions -----------------------------------------------------------------------------------------------------
+
+  putSubscription(subscription: SubscriptionRecord): Promise<boolean> {
+    return this.subscriptions.put(subscription);
+  }
+
+  removeSubscription(node: string, jid: string): Promise<boolean> {
+    return this.subscriptions.remove(node, jid);
+  }
+
+  subscription(node: string, jid: string): Promise<SubscriptionRecord | undefined> {
+    return this.subscriptions.get(node, jid);
+  }
+
+  subscriptionsOfNode(node: string): Promise<SubscriptionRecord[]> {
+    return this.subscriptions.ofNode(node);
+  }
+
+  subscriptionsOf(bare: string): Promise<SubscriptionRecord[]> {
+    return this.subscriptions.of(bare);
+  }
+}
+
+/** Without affiliations `none`, which are never kept. */
+function held(node: NodeRecord): NodeRecord {
+  const affiliations = Object.entries(node.affiliations).filter(([, affiliation]) => affiliation !== 'none');
+  return { ...node, affiliations: Object.fromEntries(affiliations) };
+}

@@ -1,0 +1,63 @@
+import type { Logger } from 'pino';
+import type { Redis } from '../../redis/redis.js';
+import { type Store, StoreError } from '../store.js';
+import { RedisAccounts } from './accounts.js';
+import { Request } from './calls.js';
+import { assureDurability } from './durability.js';
+import { Indexes } from './indexes.js';
+import { RedisItems } from './items.js';
+import { Keys } from './keys.js';
+import { Lanes } from './lanes.js';
+import { RedisNodes } from './nodes.js';
+
+/** Layout of the keys (keys.ts, pack.ts); a store of another format is refused. */
+const FORMAT = 1;
+
+export interface RedisStoreOptions {
+  /** Acknowledge writes when Redis has them, or when they are on its disk. */
+  durability: 'commit' | 'flush';
+  log?: Logger | undefined;
+}
+
+/** The store that many hosts share. */
+export class RedisStore implements Store {
+  readonly accounts: RedisAccounts;
+  readonly nodes: RedisNodes;
+  readonly items: RedisItems;
+  private readonly lanes: Lanes;
+
+  private constructor(redis: Redis) {
+    const keys = new Keys(redis.prefix);
+    this.lanes = new Lanes(redis);
+    const indexes = new Indexes(redis, this.lanes);
+    this.accounts = new RedisAccounts(redis, keys, this.lanes);
+    this.nodes = new RedisNodes(redis, keys, this.lanes, indexes);
+    this.items = new RedisItems(redis, keys, this.lanes);
+  }
+
+  /** @throws StoreError with a sentence for the operator. */
+  static async open(redis: Redis, options: RedisStoreOptions): Promise<RedisStore> {
+    const meta = new Keys(redis.prefix).meta();
+    const request = new Request(redis);
+    await request.write('HSETNX', meta, 'store', FORMAT);
+    const format = String(await request.read('HGET', meta, 'store'));
+    if (format !== String(FORMAT))
+      throw new StoreError(
+        'unavailable',
+        `The keys of "${redis.prefix}" in Redis have format ${format}, this version reads ${FORMAT}: ` +
+          'use the version that wrote them, or another redis.prefix',
+      );
+    await assureDurability(redis, options);
+    return new RedisStore(redis);
+  }
+
+  /** Resolves when all that was accepted has been answered: with `flush`, it is on the disk of Redis then. */
+  flush(): Promise<void> {
+    return this.lanes.settled();
+  }
+
+  async close(): Promise<void> {
+    this.lanes.closed = true;
+    await this.lanes.settled();
+  }
+}

@@ -1,0 +1,259 @@
+import type { Script } from '../../redis/redis.js';
+import { TOKEN } from './pack.js';
+
+/**
+ * What must be atomic, each within one slot. Every script may be run again after it was done, when its answer was lost: that
+ * changes nothing more.
+ */
+function script(name: string, source: string): Script {
+  return { name, source: source.trim() };
+}
+
+/** `unpack` takes no more than some 8000 values. */
+const CHUNK = 4000;
+
+// --- accounts: KEYS accounts, users ------------------------------------------------------------------------------------
+
+/** ARGV user, account. 1 when it is there now as it was given, 0 when there is another. */
+export const createAccount = script(
+  'account-create',
+  `
+if redis.call('HSETNX', KEYS[1], ARGV[1], ARGV[2]) == 1 then
+  redis.call('ZADD', KEYS[2], 0, ARGV[1])
+  return 1
+end
+return redis.call('HGET', KEYS[1], ARGV[1]) == ARGV[2] and 1 or 0`,
+);
+
+/** ARGV user, account. */
+export const updateAccount = script(
+  'account-update',
+  `
+if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0 then return 0 end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+return 1`,
+);
+
+/** ARGV user. */
+export const removeAccount = script(
+  'account-remove',
+  `
+redis.call('ZREM', KEYS[2], ARGV[1])
+return redis.call('HDEL', KEYS[1], ARGV[1])`,
+);
+
+// --- nodes -------------------------------------------------------------------------------------------------------------
+
+/** KEYS node; ARGV record. 1 when this record is there now. */
+export const createNode = script(
+  'node-create',
+  `
+if redis.call('SETNX', KEYS[1], ARGV[1]) == 1 then return 1 end
+return redis.call('GETRANGE', KEYS[1], 0, ${TOKEN - 1}) == string.sub(ARGV[1], 1, ${TOKEN}) and 1 or 0`,
+);
+
+/** KEYS node; ARGV the token that the record had when it was read, the new record. 1 when the new record is there now. */
+export const changeNode = script(
+  'node-change',
+  `
+local token = redis.call('GETRANGE', KEYS[1], 0, ${TOKEN - 1})
+if token == string.sub(ARGV[2], 1, ${TOKEN}) then return 1 end
+if token ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[2])
+return 1`,
+);
+
+/** KEYS node, subscriptions, items, order. The last record, then the subscribed JIDs; empty when there was no such node. */
+export const removeNode = script(
+  'node-remove',
+  `
+local record = redis.call('GET', KEYS[1])
+if not record then return {} end
+local gone = redis.call('HKEYS', KEYS[2])
+redis.call('DEL', KEYS[1])
+redis.call('UNLINK', KEYS[2], KEYS[3], KEYS[4])
+return {record, gone}`,
+);
+
+/** KEYS node, subscriptions; ARGV jid, subscription. 0 when the node is gone. */
+export const subscribe = script(
+  'subscribe',
+  `
+if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
+redis.call('HSET', KEYS[2], ARGV[1], ARGV[2])
+return 1`,
+);
+
+/** KEYS subscriptions; ARGV jid. */
+export const unsubscribe = script('unsubscribe', `return redis.call('HDEL', KEYS[1], ARGV[1])`);
+
+// --- items: KEYS items, order, and the node where it must be there -----------------------------------------------------
+
+/** Places in a millisecond. */
+export const PLACES = 2048;
+
+/** Removes the first `over` items. */
+const TRIM = `
+local function trim(over)
+  while over > 0 do
+    local ids = redis.call('ZRANGE', KEYS[2], 0, math.min(over, ${CHUNK}) - 1)
+    if #ids == 0 then return end
+    redis.call('HDEL', KEYS[1], unpack(ids))
+    redis.call('ZREMRANGEBYRANK', KEYS[2], 0, #ids - 1)
+    over = over - #ids
+  end
+end`;
+
+/** The items of those ids, in pairs. */
+const PAIRS = `
+local function pairs_of(ids)
+  local found = {}
+  for from = 1, #ids, ${CHUNK} do
+    local some = {}
+    for i = from, math.min(from + ${CHUNK - 1}, #ids) do some[#some + 1] = ids[i] end
+    local values = redis.call('HMGET', KEYS[1], unpack(some))
+    for i = 1, #some do
+      if values[i] then
+        found[#found + 1] = some[i]
+        found[#found + 1] = values[i]
+      end
+    end
+  end
+  return found
+end`;
+
+/**
+ * KEYS items, order, node; ARGV runs of items under one limit: the limit, how many items, then each one's id, place by its
+ * time, and value. No id comes twice in a run. An item's place is never before the last one's: so order is strict, and expiry
+ * follows it. 0 when the node is gone.
+ */
+export const publish = script(
+  'publish',
+  `
+if redis.call('EXISTS', KEYS[3]) == 0 then return 0 end
+${TRIM}
+local newest = redis.call('ZRANGE', KEYS[2], -1, -1, 'WITHSCORES')[2]
+local last = newest and tonumber(newest) or -math.huge
+local at = 1
+while at < #ARGV do
+  local limit, count = tonumber(ARGV[at]), tonumber(ARGV[at + 1])
+  at = at + 2
+  if count > 0 then
+    local values, places = {}, {}
+    for n = 1, count do
+      local place = tonumber(ARGV[at + 1])
+      last = place > last and place or last + 1
+      values[2 * n - 1] = ARGV[at]
+      values[2 * n] = ARGV[at + 2]
+      places[2 * n - 1] = string.format('%.0f', last)
+      places[2 * n] = ARGV[at]
+      at = at + 3
+    end
+    redis.call('HSET', KEYS[1], unpack(values))
+    redis.call('ZADD', KEYS[2], unpack(places))
+  end
+  trim(redis.call('ZCARD', KEYS[2]) - limit)
+end
+return 1`,
+);
+
+/** ARGV ids. For each, 1 when it was there. */
+export const retract = script(
+  'retract',
+  `
+local gone = {}
+for i, id in ipairs(ARGV) do
+  gone[i] = redis.call('HDEL', KEYS[1], id)
+  redis.call('ZREM', KEYS[2], id)
+end
+return gone`,
+);
+
+/** How many there were. */
+export const purge = script(
+  'purge',
+  `
+local count = redis.call('ZCARD', KEYS[2])
+redis.call('UNLINK', KEYS[1], KEYS[2])
+return count`,
+);
+
+/** ARGV the place from which on items stay. How many went. */
+export const expire = script(
+  'expire',
+  `
+${TRIM}
+local count = redis.call('ZCOUNT', KEYS[2], '-inf', '(' .. ARGV[1])
+trim(count)
+return count`,
+);
+
+/** ARGV the place from which on items count, ids. Pairs of id and item. */
+export const get = script(
+  'get',
+  `
+${PAIRS}
+local first = tonumber(table.remove(ARGV, 1))
+local there = {}
+for _, id in ipairs(ARGV) do
+  local place = redis.call('ZSCORE', KEYS[2], id)
+  if place and tonumber(place) >= first then there[#there + 1] = id end
+end
+return pairs_of(there)`,
+);
+
+/** ARGV the place from which on items count, how many at most. Pairs of id and item, the newest first. */
+export const latest = script(
+  'latest',
+  `
+${PAIRS}
+return pairs_of(redis.call('ZREVRANGEBYSCORE', KEYS[2], '+inf', ARGV[1], 'LIMIT', 0, ARGV[2]))`,
+);
+
+/**
+ * ARGV the place from which on items count, how many at most, `a` or nothing, the id after which, `b` or nothing, the id
+ * before which (empty: the end). How many count, the index of the first in the page, and pairs of id and item; nothing when
+ * there is no such id.
+ */
+export const page = script(
+  'page',
+  `
+${PAIRS}
+local gone = ARGV[1] == '-inf' and 0 or redis.call('ZCOUNT', KEYS[2], '-inf', '(' .. ARGV[1])
+local count = redis.call('ZCARD', KEYS[2]) - gone
+local limit = tonumber(ARGV[2])
+local first, last = 0, count
+if ARGV[3] == 'a' then
+  local rank = redis.call('ZRANK', KEYS[2], ARGV[4])
+  if not rank or rank < gone then return false end
+  first = rank - gone + 1
+end
+if ARGV[5] == 'b' and ARGV[6] ~= '' then
+  local rank = redis.call('ZRANK', KEYS[2], ARGV[6])
+  if not rank or rank < gone then return false end
+  last = rank - gone
+end
+if ARGV[5] == 'b' then first = math.max(first, last - limit) else last = math.min(last, first + limit) end
+if first >= last then return {count, 0, {}} end
+return {count, first, pairs_of(redis.call('ZRANGE', KEYS[2], gone + first, gone + last - 1))}`,
+);
+
+// --- indexes: KEYS entries, pending ------------------------------------------------------------------------------------
+
+/**
+ * ARGV entry, the mark that was set, 1 when the entry is to stay or 0. Ends a change, unless another one has begun since: then 0
+ * and nothing is done.
+ */
+export const finish = script(
+  'index-finish',
+  `
+local mark = redis.call('ZSCORE', KEYS[2], ARGV[1])
+if not mark or tonumber(mark) ~= tonumber(ARGV[2]) then return 0 end
+if ARGV[3] == '1' then
+  redis.call('ZADD', KEYS[1], 0, ARGV[1])
+else
+  redis.call('ZREM', KEYS[1], ARGV[1])
+end
+redis.call('ZREM', KEYS[2], ARGV[1])
+return 1`,
+);

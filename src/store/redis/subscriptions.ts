@@ -1,0 +1,137 @@
+import type { Redis } from '../../redis/redis.js';
+import type { StoreError, SubscriptionRecord } from '../store.js';
+import { Request } from './calls.js';
+import type { Entry, Indexes } from './indexes.js';
+import type { Keys } from './keys.js';
+import type { Job, Lanes } from './lanes.js';
+import { bareOf, packSubscription, unpackSubscription } from './pack.js';
+import { subscribe, unsubscribe } from './scripts.js';
+
+/** Changes that are done together at most. */
+const TOGETHER = 200;
+
+interface Change {
+  entry: Entry;
+  jid: string;
+  /** Undefined to remove it. */
+  value: string | undefined;
+  resolve(done: boolean): void;
+}
+
+/** Changes to the subscriptions of one node, done together. */
+class SubscribeJob implements Job {
+  readonly since = performance.now();
+  readonly bytes = 0;
+  private readonly changes: Change[] = [];
+  private readonly rejections: ((error: StoreError) => void)[] = [];
+
+  constructor(
+    private readonly keys: [node: string, subscriptions: string],
+    private readonly indexes: Indexes,
+  ) {}
+
+  get full(): boolean {
+    return this.changes.length >= TOGETHER;
+  }
+
+  add(change: Omit<Change, 'resolve'>): Promise<boolean> {
+    return new Promise((resolve, reject) => {
+      this.changes.push({ ...change, resolve });
+      this.rejections.push(reject);
+    });
+  }
+
+  async run(request: Request): Promise<void> {
+    const of = new Map(this.changes.map((change) => [change.entry, change]));
+    const done = await this.indexes.around(
+      request,
+      [...of.keys()],
+      () => Promise.all(this.changes.map((change) => this.change(request, change))),
+      (results, entry) => {
+        const change = of.get(entry)!;
+        return change.value !== undefined && results[this.changes.indexOf(change)];
+      },
+    );
+    this.changes.forEach(({ resolve }, i) => resolve(done[i]!));
+  }
+
+  private async change(request: Request, { jid, value }: Change): Promise<boolean> {
+    if (value !== undefined) return (await request.change(subscribe, this.keys, [jid, value])) === 1;
+    const { reply, again } = await request.removal(unsubscribe, [this.keys[1]], [jid]);
+    return reply === 1 || again;
+  }
+
+  fail(error: StoreError): void {
+    for (const reject of this.rejections) reject(error);
+  }
+}
+
+/** Subscriptions in Redis: with their node, and in an index by the bare JID. */
+export class RedisSubscriptions {
+  constructor(
+    private readonly redis: Redis,
+    private readonly keys: Keys,
+    private readonly lanes: Lanes,
+    private readonly indexes: Indexes,
+  ) {}
+
+  private index(bare: string): [string, string] {
+    return this.keys.index('subsof', `b:${bare}`);
+  }
+
+  /** The entry of a subscription in the index: neither part has a NUL. */
+  entry(node: string, jid: string): Entry {
+    const there = async (request: Request) => (await request.read('HEXISTS', this.keys.subscriptions(node), jid)) === 1;
+    return { keys: this.index(bareOf(jid)), entry: `${node}\0${jid}`, there };
+  }
+
+  put(subscription: SubscriptionRecord): Promise<boolean> {
+    return this.change(subscription.node, subscription.jid, packSubscription(subscription));
+  }
+
+  remove(node: string, jid: string): Promise<boolean> {
+    return this.change(node, jid, undefined);
+  }
+
+  private change(node: string, jid: string, value: string | undefined): Promise<boolean> {
+    const { lanes } = this;
+    const refusal = lanes.refusal();
+    if (refusal !== undefined) return Promise.reject(refusal);
+    let job = lanes.last(node);
+    if (!(job instanceof SubscribeJob) || job.full) {
+      job = new SubscribeJob([this.keys.node(node), this.keys.subscriptions(node)], this.indexes);
+      lanes.add(node, job);
+    }
+    return (job as SubscribeJob).add({ entry: this.entry(node, jid), jid, value });
+  }
+
+  async get(node: string, jid: string): Promise<SubscriptionRecord | undefined> {
+    return this.read(new Request(this.redis), node, jid);
+  }
+
+  private async read(request: Request, node: string, jid: string): Promise<SubscriptionRecord | undefined> {
+    const value = (await request.read('HGET', this.keys.subscriptions(node), jid)) as Buffer | null;
+    return value === null ? undefined : unpackSubscription(node, jid, value);
+  }
+
+  async ofNode(node: string): Promise<SubscriptionRecord[]> {
+    const found = (await new Request(this.redis).read('HGETALL', this.keys.subscriptions(node))) as Buffer[];
+    const records: SubscriptionRecord[] = [];
+    for (let i = 0; i < found.length; i += 2) records.push(unpackSubscription(node, String(found[i]), found[i + 1]!));
+    return records;
+  }
+
+  async of(bare: string): Promise<SubscriptionRecord[]> {
+    const request = new Request(this.redis);
+    const { entries, pending } = await this.indexes.all(request, this.index(bare));
+    const records = await Promise.all(
+      entries.map(async (text) => {
+        const [node, jid] = text.split('\0') as [string, string];
+        const record = await this.read(request, node, jid);
+        this.indexes.read(this.entry(node, jid), record !== undefined, pending);
+        return record;
+      }),
+    );
+    return records.filter((record) => record !== undefined);
+  }
+}
