@@ -1,27 +1,19 @@
 import { counters, count } from '../metrics/counters.js';
 import { EVENT } from '../xml/scanner.js';
 import { E } from '../xml/envelope.js';
-import { escapeAttr, escapeText } from '../xml/escape.js';
 import type { Element } from '../xml/element.js';
 import { domainpart } from '../jid/idna.js';
 import { parseJid, type Jid } from '../jid/jid.js';
-import type { StreamCondition, StreamFailure } from './errors.js';
-import { NS_STREAM, USUAL_SCOPE, isSupported, readHeader } from './header.js';
+import { isResumable, streamError, type StreamFailure } from './errors.js';
+import { NS_STREAM, USUAL_SCOPE, isSupported, ownEnd, ownHeader, readHeader } from './header.js';
 import type { Bound, StreamHost } from './host.js';
-import { randomId } from './ids.js';
+import { Input } from './input.js';
 import { Negotiation } from './negotiation.js';
 import { Outbox, Shared } from './outbox.js';
 import type { Receiver, Transport } from './transport.js';
-import { TokenBucket } from './token-bucket.js';
 import { flusher } from './flusher.js';
 
-const NS_FRAMING = 'urn:ietf:params:xml:ns:xmpp-framing';
 const NS_SERVER = 'jabber:server';
-const STREAM_END = Buffer.from('</stream:stream>');
-const FRAME_END = Buffer.from(`<close xmlns='${NS_FRAMING}'/>`);
-/** Bytes that may wait while one stanza is being handled, before reading stops. */
-const HELD_BYTES = 64 * 1024;
-
 /** Connections made so far. */
 let made = 0;
 
@@ -29,14 +21,12 @@ export type Next = Promise<StreamFailure | undefined> | StreamFailure | undefine
 
 /**
  * One stream's life (RFC 6120 §4): from the first header through negotiation to the last close. Bytes come from a
- * transport, go through the scanner, and the stanzas of a bound stream to its session. Knows no feature.
+ * transport and go through {@link Input}, the stanzas of a bound stream to its session. Knows no feature.
  */
 export class Connection implements Receiver {
   outbox: Outbox;
   /** The bound session, once there is one. */
   bound: Bound | undefined;
-  /** Scanner handle. */
-  readonly handle: number;
   /** Its number in the log of this worker. */
   readonly id = ++made;
   /** Coarse time of the last byte from the peer, in milliseconds. */
@@ -56,10 +46,7 @@ export class Connection implements Receiver {
   private headerSent = false;
   private ending = false;
   private over = false;
-  private held = false;
-  private paused = false;
-  private waiting: Uint8Array[] = [];
-  private readonly bucket: TokenBucket | undefined;
+  private readonly input: Input;
   private negotiation: Negotiation | undefined;
   /** Where bytes go instead, when another worker holds the session. */
   private relay: Receiver | undefined;
@@ -71,16 +58,11 @@ export class Connection implements Receiver {
     const { limits, slow_reader } = host.config;
     this.outbox = new Outbox(limits.outbox_bytes, slow_reader, () => this.overflow());
     this.outbox.sink = transport;
-    this.handle = host.scanner.open(transport.framed ? 'framed' : 'stream', {
-      stanzaBytes: limits.stanza_bytes_unauthenticated,
-      depth: limits.depth,
-      attributes: limits.attributes,
-    });
-    if (limits.enabled) this.bucket = new TokenBucket(limits.bytes_per_second, limits.burst_bytes);
+    this.input = new Input(this);
     this.negotiation = new Negotiation(this);
     host.connections.add(this);
     host.log.debug({ connection: this.id, address: transport.remoteAddress, via: transport.kind }, 'connected');
-    if (this.handle === 0) this.fail({ condition: 'resource-constraint', text: 'too many streams' });
+    if (this.input.handle === 0) this.fail({ condition: 'resource-constraint', text: 'too many streams' });
   }
 
   /** The carrier is gone. */
@@ -93,9 +75,19 @@ export class Connection implements Receiver {
     return this.relay !== undefined;
   }
 
+  /** It takes no more input: it is over, or is about to be. */
+  get isClosing(): boolean {
+    return this.over || this.ending;
+  }
+
+  /** Scanner handle. */
+  get stream(): number {
+    return this.input.handle;
+  }
+
   /** Nothing waits to be handled or written. */
   get idle(): boolean {
-    return !this.held && this.outbox.empty && this.transport.writable;
+    return !this.input.held && this.outbox.empty && this.transport.writable;
   }
 
   // --- input ---------------------------------------------------------------------------------------------------------
@@ -106,104 +98,33 @@ export class Connection implements Receiver {
     flusher.receivedAt = performance.now();
     this.lastHeard = Date.now();
     this.probed = false;
-    if (this.relay !== undefined) return this.relay.receive(bytes, last);
-    if (this.bucket !== undefined && !this.bucket.take(bytes.length)) this.slowDown(this.bucket.wait());
-    if (this.held && this.transport.framed) return this.keep(bytes);
-    this.scan(bytes, last);
+    if (this.relay !== undefined) this.relay.receive(bytes, last);
+    else this.input.receive(bytes, last);
   }
 
-  private scan(bytes: Uint8Array, last: boolean): void {
-    const { scanner } = this.host;
-    const window = scanner.input.length;
-    for (let at = 0; at < bytes.length && !this.over; at += window) {
-      const part = bytes.length <= window ? bytes : bytes.subarray(at, at + window);
-      scanner.input.set(part, 0);
-      this.drive(scanner.feed(this.handle, part.length));
+  /** What the scanner found: an event with its envelope. */
+  handle(event: number): Next {
+    if (event === EVENT.stanza) return this.bound !== undefined ? this.bound.handle() : this.negotiation?.element();
+    if (event === EVENT.streamOpen) return this.header();
+    if (event === EVENT.streamClose) {
+      this.peerClosed();
+      return undefined;
     }
-    if (last && !this.over && !this.ending && !this.held) this.drive(scanner.endFrame(this.handle));
-    if (this.held && !this.paused && scanner.pending(this.handle) > HELD_BYTES) {
-      this.paused = true;
-      this.transport.pause();
-    }
+    return this.host.scanner.error as StreamFailure;
   }
 
   /** After SASL or TLS a new stream begins on the same carrier (RFC 6120 §4.3.3). */
   restart(): void {
     this.headerSent = false;
     this.scope = USUAL_SCOPE;
-    this.host.scanner.restart(this.handle);
-  }
-
-  /** Handles what the scanner found, one event after the other, until input runs out or a stanza has to be waited for. */
-  private drive(event: number): void {
-    const { scanner } = this.host;
-    while (event !== EVENT.needMore) {
-      const rest = scanner.env[E.rest];
-      let next: Next;
-      if (event === EVENT.stanza) next = this.bound !== undefined ? this.bound.handle() : this.negotiation?.element();
-      else if (event === EVENT.streamOpen) next = this.header();
-      else if (event === EVENT.streamClose) return this.peerClosed();
-      else return this.fail(scanner.error as StreamFailure);
-      if (next !== undefined) {
-        if (!(next instanceof Promise)) return this.fail(next);
-        this.hold(next);
-        if (scanner.hold(this.handle) === EVENT.error) this.fail(scanner.error as StreamFailure);
-        return;
-      }
-      if (this.over || this.ending || this.relay !== undefined) return;
-      if (event === EVENT.stanza && rest === 0) return;
-      event = scanner.next(this.handle);
-    }
-  }
-
-  /** The rest of the input waits until `next` is settled: stanzas of one sender are handled in order (RFC 6120 §10.1). */
-  private hold(next: Promise<StreamFailure | undefined>): void {
-    this.held = true;
-    next.then(
-      (failure) => this.release(failure),
-      (error: unknown) => {
-        this.host.log.error({ err: error, connection: this.id }, 'a stanza could not be handled');
-        this.release({ condition: 'internal-server-error' });
-      },
-    );
-  }
-
-  private release(failure: StreamFailure | undefined): void {
-    this.held = false;
-    if (this.over || this.ending) return;
-    if (failure !== undefined) return this.fail(failure);
-    if (this.relay !== undefined) return;
-    this.drive(this.host.scanner.next(this.handle));
-    if (this.transport.framed && !this.held && !this.over) this.drive(this.host.scanner.endFrame(this.handle));
-    while (this.waiting.length > 0 && !this.held && !this.over) this.scan(this.waiting.shift()!, true);
-    if (this.paused && !this.held && !this.over) {
-      this.paused = false;
-      this.transport.resume();
-    }
-  }
-
-  /** A WebSocket cannot be paused: what comes while a stanza is handled is copied, up to the stanza limit. */
-  private keep(bytes: Uint8Array): void {
-    const kept = this.waiting.reduce((sum, part) => sum + part.length, bytes.length);
-    if (kept > this.host.config.limits.stanza_bytes + HELD_BYTES) {
-      return this.fail({ condition: 'policy-violation', text: 'too much sent while a request is being handled' });
-    }
-    this.waiting.push(Uint8Array.from(bytes));
-  }
-
-  private slowDown(milliseconds: number): void {
-    count(counters.drops, 'rate_slowed');
-    this.transport.pause();
-    setTimeout(() => {
-      if (!this.over && !this.paused) this.transport.resume();
-    }, milliseconds).unref();
+    this.host.scanner.restart(this.stream);
   }
 
   // --- headers -------------------------------------------------------------------------------------------------------
 
   /** The peer's stream header (RFC 6120 §4.2, §4.7). */
   private header(): Next {
-    const header = readHeader(this.host.scanner, this.handle);
+    const header = readHeader(this.host.scanner, this.stream);
     this.scope = header.scope;
     if (header.fault !== undefined) return header.fault;
     this.lang = header.lang;
@@ -254,16 +175,9 @@ export class Connection implements Receiver {
     return { condition: 'unsupported-stanza-type', text: `<${element.name}/> is not known here` };
   }
 
-  /** Our own header, with a fresh id each time, and to whom the peer says it is (RFC 6120 §4.7.2, §4.7.3). */
   private sendHeader(): void {
     this.headerSent = true;
-    const to = this.claimed === undefined ? '' : `to='${escapeAttr(this.claimed.bare)}' `;
-    const attributes = `${to}from='${escapeAttr(this.host.config.domain)}' id='${randomId()}' version='1.0' xml:lang='en'`;
-    this.sendNonza(
-      this.transport.framed
-        ? `<open xmlns='${NS_FRAMING}' ${attributes}/>`
-        : `<?xml version='1.0'?><stream:stream xmlns='jabber:client' xmlns:stream='${NS_STREAM}' ${attributes}>`,
-    );
+    this.sendNonza(ownHeader(this.transport.framed, this.host.config.domain, this.claimed?.bare));
   }
 
   /** Queues something that is not a stanza. */
@@ -290,14 +204,7 @@ export class Connection implements Receiver {
   relayTo(relay: Receiver): void {
     this.relay = relay;
     this.negotiation = undefined;
-    const rest = this.host.scanner.takeRest(this.handle);
-    if (rest.length > 0) relay.receive(rest, false);
-    for (const message of this.waiting) relay.receive(message, true);
-    this.waiting = [];
-    if (this.paused) {
-      this.paused = false;
-      this.transport.resume();
-    }
+    this.input.passTo(relay);
   }
 
   /** The other worker asks for more, or for less. */
@@ -312,12 +219,12 @@ export class Connection implements Receiver {
     this.lang = lang;
     this.headerSent = true;
     this.negotiation = undefined;
-    scanner.limit(this.handle, config.limits.stanza_bytes);
+    scanner.limit(this.stream, config.limits.stanza_bytes);
     if (this.transport.framed) return;
     const header = Buffer.from(`<stream:stream xmlns='jabber:client' xmlns:stream='${NS_STREAM}' version='1.0'>`);
     scanner.input.set(header, 0);
-    scanner.feed(this.handle, header.length);
-    scanner.next(this.handle);
+    scanner.feed(this.stream, header.length);
+    scanner.next(this.stream);
   }
 
   // --- the end -------------------------------------------------------------------------------------------------------
@@ -332,14 +239,7 @@ export class Connection implements Receiver {
     if (this.over || this.ending) return;
     count(counters.streamErrors, failure.condition);
     this.host.log.debug({ connection: this.id, ...failure }, 'stream error');
-    const text = failure.text
-      ? `<text xmlns='urn:ietf:params:xml:ns:xmpp-streams' xml:lang='en'>${escapeText(failure.text)}</text>`
-      : '';
-    const namespace = this.transport.framed ? ` xmlns:stream='${NS_STREAM}'` : '';
-    this.finish(
-      isResumable(failure.condition),
-      `<stream:error${namespace}><${failure.condition} xmlns='urn:ietf:params:xml:ns:xmpp-streams'/>${text}${failure.application ?? ''}</stream:error>`,
-    );
+    this.finish(isResumable(failure.condition), streamError(failure, this.transport.framed));
   }
 
   /** Closes the stream from our side. */
@@ -354,7 +254,7 @@ export class Connection implements Receiver {
     this.ending = true;
     this.letGo(!resumable);
     if (error !== undefined) this.transport.writeNow(Buffer.from(error));
-    this.transport.writeNow(this.transport.framed ? FRAME_END : STREAM_END);
+    this.transport.writeNow(ownEnd(this.transport.framed));
     this.transport.end();
   }
 
@@ -381,8 +281,7 @@ export class Connection implements Receiver {
     this.relay?.closed();
     this.negotiation?.abort();
     this.negotiation = undefined;
-    this.waiting = [];
-    if (this.handle !== 0) this.host.scanner.close(this.handle);
+    this.input.close();
     this.host.connections.delete(this);
     this.host.gate.leave(this.transport.remoteAddress);
   }
@@ -393,9 +292,4 @@ export class Connection implements Receiver {
     if (bound !== undefined) bound.detached(graceful);
     else if (this.over && !this.lent) this.outbox.clear();
   }
-}
-
-/** Errors after which a client may come back and resume: the connection's trouble, not the session's. */
-function isResumable(condition: StreamCondition): boolean {
-  return condition === 'connection-timeout' || condition === 'system-shutdown' || condition === 'resource-constraint';
 }

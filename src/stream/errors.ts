@@ -1,3 +1,8 @@
+import { escapeText } from '../xml/escape.js';
+import { NS_STREAM } from './header.js';
+
+const NS_STREAMS = 'urn:ietf:params:xml:ns:xmpp-streams';
+
 /** Defined stream error conditions (RFC 6120 §4.9.3) that this server sends. */
 export type StreamCondition =
   | 'bad-format'
@@ -27,4 +32,16 @@ export interface StreamFailure {
   condition: StreamCondition;
   text?: string;
   application?: string;
+}
+
+/** `<stream:error/>` (RFC 6120 §4.9.2); in a framed stream it has to declare its prefix itself (RFC 7395 §3.3.3). */
+export function streamError({ condition, text, application = '' }: StreamFailure, framed: boolean): string {
+  const words = text ? `<text xmlns='${NS_STREAMS}' xml:lang='en'>${escapeText(text)}</text>` : '';
+  const namespace = framed ? ` xmlns:stream='${NS_STREAM}'` : '';
+  return `<stream:error${namespace}><${condition} xmlns='${NS_STREAMS}'/>${words}${application}</stream:error>`;
+}
+
+/** Errors after which a client may come back and resume: the connection's trouble, not the session's. */
+export function isResumable(condition: StreamCondition): boolean {
+  return condition === 'connection-timeout' || condition === 'system-shutdown' || condition === 'resource-constraint';
 }

@@ -1,10 +1,12 @@
 import { E } from '../xml/envelope.js';
-import { decodeReferences } from '../xml/escape.js';
+import { decodeReferences, escapeAttr } from '../xml/escape.js';
 import type { Scanner } from '../xml/scanner.js';
 import type { StreamFailure } from './errors.js';
+import { randomId } from './ids.js';
 
 export const NS_STREAM = 'http://etherx.jabber.org/streams';
 export const NS_CLIENT = 'jabber:client';
+export const NS_FRAMING = 'urn:ietf:params:xml:ns:xmpp-framing';
 
 /** The declarations of nearly every stream header. */
 export const USUAL_SCOPE: Record<string, string> = { '': NS_CLIENT, stream: NS_STREAM };
@@ -82,4 +84,21 @@ function headerFault(root: string, namespace: string, content: string | undefine
     return { condition: 'invalid-namespace', text: `the default namespace of a client stream is ${NS_CLIENT}` };
   }
   return undefined;
+}
+
+/** Our own header, with a fresh id each time, to whom the peer says it is (RFC 6120 §4.7.2, §4.7.3; RFC 7395 §3.4). */
+export function ownHeader(framed: boolean, domain: string, to: string | undefined): string {
+  const addressee = to === undefined ? '' : `to='${escapeAttr(to)}' `;
+  const attributes = `${addressee}from='${escapeAttr(domain)}' id='${randomId()}' version='1.0' xml:lang='en'`;
+  return framed
+    ? `<open xmlns='${NS_FRAMING}' ${attributes}/>`
+    : `<?xml version='1.0'?><stream:stream xmlns='${NS_CLIENT}' xmlns:stream='${NS_STREAM}' ${attributes}>`;
+}
+
+const STREAM_END = Buffer.from('</stream:stream>');
+const FRAME_END = Buffer.from(`<close xmlns='${NS_FRAMING}'/>`);
+
+/** What closes our side (RFC 6120 §4.4, RFC 7395 §3.6). */
+export function ownEnd(framed: boolean): Buffer {
+  return framed ? FRAME_END : STREAM_END;
 }

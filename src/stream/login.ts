@@ -113,7 +113,7 @@ export class Login {
       return undefined;
     }
     if (step.kind === 'failure') return this.failed(step.condition, step.text);
-    const { host, handle, transport } = this.connection;
+    const { host, stream, transport } = this.connection;
     // RFC 6120 §6.4.6; what was said in the clear may not have been said by this client.
     if (transport.secure && !this.speaksFor(step.user)) return MISTAKEN;
     counters.logins++;
@@ -128,7 +128,7 @@ export class Login {
       const data = step.data.length === 0 ? '=' : step.data.toString('base64');
       this.connection.sendNonza(`<success xmlns='${NS_SASL}'>${data}</success>`);
     }
-    host.scanner.limit(handle, host.config.limits.stanza_bytes);
+    host.scanner.limit(stream, host.config.limits.stanza_bytes);
     this.connection.restart();
     return undefined;
   }

@@ -5,7 +5,7 @@ import { StanzaError, refuse } from '../session/errors.js';
 import { counters, count } from '../metrics/counters.js';
 import type { Connection, Next } from './connection.js';
 import type { StreamFailure } from './errors.js';
-import { NS_CLIENT, NS_STREAM } from './header.js';
+import { NS_CLIENT, NS_FRAMING, NS_STREAM } from './header.js';
 import type { Bound } from './host.js';
 import { Login, MISTAKEN, NS_SASL } from './login.js';
 import { Shared } from './outbox.js';
@@ -17,7 +17,6 @@ const NS_TLS = 'urn:ietf:params:xml:ns:xmpp-tls';
 const NS_BIND = 'urn:ietf:params:xml:ns:xmpp-bind';
 const NS_SM = 'urn:xmpp:sm:3';
 const NS_REGISTER = 'jabber:iq:register';
-const NS_FRAMING = 'urn:ietf:params:xml:ns:xmpp-framing';
 
 /** Stream negotiation (RFC 6120 §4.3): STARTTLS, SASL, then binding a resource or resuming a session. */
 export class Negotiation {
@@ -137,7 +136,7 @@ export class Negotiation {
       return undefined;
     }
     // Anything sent in the clear behind <starttls/> could be an attacker's: it must not count as sent in TLS.
-    if (host.scanner.discard(connection.handle) > 0) {
+    if (host.scanner.discard(connection.stream) > 0) {
       return { condition: 'policy-violation', text: 'wait for <proceed/> before sending more' };
     }
     connection.outbox.flush();
