@@ -1,6 +1,6 @@
 import type { Entries } from '../cluster/directory.js';
 import type { Config } from '../config/config.js';
-import { refuse } from '../session/errors.js';
+import { refuse } from '../stream/stanza-error.js';
 import type { Session } from '../session/session.js';
 import { el, type Element } from '../xml/element.js';
 import { defineFeature, type Feature, type IqAnswer, type IqHandler, type Route } from './feature.js';

@@ -1,7 +1,7 @@
 import type { Element } from '../xml/element.js';
 import type { Jid } from '../jid/jid.js';
 import type { Session } from '../session/session.js';
-import type { StanzaError } from '../session/errors.js';
+import type { StanzaError } from '../stream/stanza-error.js';
 import type { Config } from '../config/config.js';
 
 /** What a feature answers for: the server itself, the sender's own account, another's, or a service beside the server. */

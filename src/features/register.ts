@@ -2,7 +2,7 @@ import type { Config } from '../config/config.js';
 import { localpart } from '../jid/precis.js';
 import { count, counters } from '../metrics/counters.js';
 import { endSessions } from '../session/bind.js';
-import { refuse, type StanzaError } from '../session/errors.js';
+import { refuse, type StanzaError } from '../stream/stanza-error.js';
 import type { Session } from '../session/session.js';
 import { StoreError } from '../store/store.js';
 import type { Accounts } from '../stream/sasl/accounts.js';

@@ -1,6 +1,6 @@
 import type { IqAnswer, IqRequest } from '../features/feature.js';
 import { type Jid, parseJid } from '../jid/jid.js';
-import { refuse, type StanzaError } from '../session/errors.js';
+import { refuse, type StanzaError } from '../stream/stanza-error.js';
 import type { Element } from '../xml/element.js';
 import { type Actor, Engine, type EngineDependencies } from './engine.js';
 import type { Endpoint, Reader } from './interest.js';

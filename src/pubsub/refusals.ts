@@ -1,4 +1,4 @@
-import type { Condition, ErrorType } from '../session/errors.js';
+import type { Condition, ErrorType } from '../stream/stanza-error.js';
 
 /** A refusal's stanza error: its condition, its type where XEP-0060 differs from RFC 6120, and its child in pubsub#errors. */
 interface Shape {

@@ -5,7 +5,7 @@ import type { Connection } from '../stream/connection.js';
 import { randomId } from '../stream/ids.js';
 import type { StreamCondition } from '../stream/errors.js';
 import type { SessionContext } from './context.js';
-import { StanzaError, refuse } from './errors.js';
+import { StanzaError, refuse } from '../stream/stanza-error.js';
 import { Session } from './session.js';
 
 const REPLACED = 'another session has taken this resource';

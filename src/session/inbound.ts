@@ -5,7 +5,7 @@ import type { Next } from '../stream/connection.js';
 import type { StreamFailure } from '../stream/errors.js';
 import { Shared } from '../stream/outbox.js';
 import type { HotPublish } from './context.js';
-import { type StanzaError, refuse } from './errors.js';
+import { type StanzaError, refuse } from '../stream/stanza-error.js';
 import { iq } from './iq.js';
 import { nonza, tooHigh } from './management.js';
 import { presence } from './presence.js';

@@ -7,7 +7,7 @@ import { Shared } from '../stream/outbox.js';
 import type { Element } from '../xml/element.js';
 import { E, TYPE } from '../xml/envelope.js';
 import { escapeAttr } from '../xml/escape.js';
-import { StanzaError, refuse } from './errors.js';
+import { StanzaError, refuse } from '../stream/stanza-error.js';
 import { bounce, bounceLater, stamped, text } from './inbound.js';
 import type { Session } from './session.js';
 

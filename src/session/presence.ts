@@ -4,7 +4,7 @@ import { Shared } from '../stream/outbox.js';
 import type { Element } from '../xml/element.js';
 import { E, TYPE } from '../xml/envelope.js';
 import { escapeAttr } from '../xml/escape.js';
-import { refuse } from './errors.js';
+import { refuse } from '../stream/stanza-error.js';
 import { bounce, stamped, text } from './inbound.js';
 import type { Session } from './session.js';
 

@@ -6,7 +6,7 @@ import { Shared } from '../stream/outbox.js';
 import type { Element } from '../xml/element.js';
 import { TYPE } from '../xml/envelope.js';
 import type { SessionContext } from './context.js';
-import { StanzaError, refuse } from './errors.js';
+import { StanzaError, refuse } from '../stream/stanza-error.js';
 import { errorStanza, type StanzaName } from './inbound.js';
 import { Lookups } from './lookups.js';
 import { addressed } from './presence.js';

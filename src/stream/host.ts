@@ -3,7 +3,7 @@ import type { Logger } from 'pino';
 import type { Element } from '../xml/element.js';
 import type { Scanner } from '../xml/scanner.js';
 import type { TreeBuilder } from '../xml/tree.js';
-import type { StanzaError } from '../session/errors.js';
+import type { StanzaError } from './stanza-error.js';
 import type { Connection } from './connection.js';
 import type { StreamFailure } from './errors.js';
 import type { Shared } from './outbox.js';

@@ -1,7 +1,7 @@
 import { E, KIND } from '../xml/envelope.js';
 import type { Element } from '../xml/element.js';
 import { escapeAttr } from '../xml/escape.js';
-import { StanzaError, refuse } from '../session/errors.js';
+import { StanzaError, refuse } from './stanza-error.js';
 import { counters, count } from '../metrics/counters.js';
 import type { Connection, Next } from './connection.js';
 import type { StreamFailure } from './errors.js';

@@ -3,7 +3,7 @@ import type { IqAnswer, IqRequest, Route, Target } from '../../src/features/feat
 import { features } from '../../src/features/list.js';
 import type { FeatureSet } from '../../src/features/registry.js';
 import { parseJid } from '../../src/jid/jid.js';
-import { StanzaError } from '../../src/session/errors.js';
+import { StanzaError } from '../../src/stream/stanza-error.js';
 import type { Session } from '../../src/session/session.js';
 import { el, type Element } from '../../src/xml/element.js';
 import { house } from '../sasl/harness.js';

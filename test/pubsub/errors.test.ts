@@ -1,5 +1,5 @@
 import { beforeAll, describe, expect, it } from 'vitest';
-import { StanzaError } from '../../src/session/errors.js';
+import { StanzaError } from '../../src/stream/stanza-error.js';
 import { type Client, NS, World, form } from './support/world.js';
 
 /**

@@ -6,7 +6,7 @@ import { NodeFacts, Policies } from '../../src/pubsub/node.js';
 import { BadOption, change, condense, defaultConfig, expand, meets } from '../../src/pubsub/options.js';
 import { REFUSALS } from '../../src/pubsub/refusals.js';
 import { PUBSUB_FEATURES } from '../../src/pubsub/xml/features.js';
-import { CONDITIONS } from '../../src/session/errors.js';
+import { CONDITIONS } from '../../src/stream/stanza-error.js';
 import type { Affiliation, NodeRecord } from '../../src/store/store.js';
 
 const limits = { itemsPerNode: 1000, payloadBytes: 65536 };

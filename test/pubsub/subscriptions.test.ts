@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { StanzaError } from '../../src/session/errors.js';
+import { StanzaError } from '../../src/stream/stanza-error.js';
 import { readForm } from '../../src/xml/dataform.js';
 import type { Element } from '../../src/xml/element.js';
 import { type Client, NS, World, form, itemIds } from './support/world.js';

@@ -1,4 +1,4 @@
-import { StanzaError, refuse } from '../../session/errors.js';
+import { StanzaError, refuse } from '../../stream/stanza-error.js';
 import { Element, el } from '../../xml/element.js';
 import { REFUSALS, type Refusal } from '../refusals.js';
 import { NS_ERRORS, NS_OWNER } from './namespaces.js';

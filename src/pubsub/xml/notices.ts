@@ -1,7 +1,7 @@
 import { type Jid, parseJid } from '../../jid/jid.js';
 import type { Affiliation, SubscriptionRecord, SubscriptionState } from '../../store/store.js';
 import { type Element, el } from '../../xml/element.js';
-import type { StanzaError } from '../../session/errors.js';
+import type { StanzaError } from '../../stream/stanza-error.js';
 import { freshId } from '../ids.js';
 import { authorizationForm } from './forms.js';
 import { NS_CLIENT, NS_EVENT, NS_PUBSUB } from './namespaces.js';

@@ -3,7 +3,7 @@ import { type Config, defaults } from '../../../src/config/config.js';
 import { type Jid, parseJid } from '../../../src/jid/jid.js';
 import { PubSub } from '../../../src/pubsub/pubsub.js';
 import type { HotPublish } from '../../../src/pubsub/submitting.js';
-import { StanzaError } from '../../../src/session/errors.js';
+import { StanzaError } from '../../../src/stream/stanza-error.js';
 import type { Session } from '../../../src/session/session.js';
 import type { Store } from '../../../src/store/store.js';
 import type { Shared } from '../../../src/stream/outbox.js';
