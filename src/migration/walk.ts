@@ -18,7 +18,7 @@ export interface Batch {
   cursor: Cursor;
 }
 
-/** Accounts in a batch; items of one node, where it has that many. */
+/** Accounts in a batch; names of nodes read at a time; items of one node, where it has that many. */
 const AT_ONCE = 500;
 /** Nodes in a batch, and how many items of each at most: such a batch holds 1024 payloads. */
 const NODES = 32;
@@ -53,26 +53,30 @@ async function* accounts(store: Store, after: string | undefined): AsyncGenerato
 
 async function* nodes(store: Store, after: string | undefined): AsyncGenerator<Batch> {
   for (;;) {
-    const names = await store.nodes.list(after, NODES);
+    const names = await store.nodes.list(after, AT_ONCE);
     if (names.length === 0) return;
-    let batch = empty({ kind: 'nodes' });
-    for (const found of await Promise.all(names.map((name) => beginning(store, name)))) {
-      const { name, record, subscriptions, items, whole } = found;
-      if (record !== undefined) {
-        batch.nodes.push(record);
-        for (const subscription of subscriptions) batch.subscriptions.push(subscription);
-        for (const item of items) batch.items.push({ node: name, item });
-      }
-      batch.cursor = { kind: 'nodes', node: name };
-      if (whole) continue;
-      const { id } = items.at(-1)!;
-      yield { ...batch, cursor: { ...batch.cursor, item: id } };
-      yield* moreItems(store, name, id);
-      batch = empty(batch.cursor);
-    }
-    yield batch;
+    for (let i = 0; i < names.length; i += NODES) yield* some(store, names.slice(i, i + NODES));
     after = names.at(-1);
   }
+}
+
+async function* some(store: Store, names: readonly string[]): AsyncGenerator<Batch> {
+  let batch = empty({ kind: 'nodes' });
+  for (const found of await Promise.all(names.map((name) => beginning(store, name)))) {
+    const { name, record, subscriptions, items, whole } = found;
+    if (record !== undefined) {
+      batch.nodes.push(record);
+      for (const subscription of subscriptions) batch.subscriptions.push(subscription);
+      for (const item of items) batch.items.push({ node: name, item });
+    }
+    batch.cursor = { kind: 'nodes', node: name };
+    if (whole) continue;
+    const { id } = items.at(-1)!;
+    yield { ...batch, cursor: { ...batch.cursor, item: id } };
+    yield* moreItems(store, name, id);
+    batch = empty(batch.cursor);
+  }
+  yield batch;
 }
 
 /** A node with its first items; `whole` when it has no more. */

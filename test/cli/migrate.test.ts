@@ -1,0 +1,213 @@
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
+import { digest } from '../../src/migration/digest.js';
+import { LmdbStore } from '../../src/store/lmdb/lmdb-store.js';
+import { openRedis } from '../../src/redis/open.js';
+import { openStore } from '../../src/store/open.js';
+import type { Store } from '../../src/store/store.js';
+import { fill } from '../migration/stores.js';
+import { redisInstalled, RedisCluster, RedisServer } from '../support/redis.js';
+import { TestServer } from '../support/server.js';
+import { ended, start, thrum } from './spawn.js';
+
+// Each test starts several processes, and machines are busy.
+vi.setConfig({ testTimeout: 120_000 });
+
+let folder: string;
+beforeEach(() => void (folder = mkdtempSync(join(tmpdir(), 'thrum-migrate-'))));
+afterEach(() => rmSync(folder, { recursive: true, force: true }));
+
+const forever = new AbortController().signal;
+const lmdb = (dataDir = folder) => LmdbStore.open({ path: join(dataDir, 'store'), durability: 'commit' });
+
+async function used<T>(store: Store, work: (store: Store) => Promise<T>): Promise<T> {
+  return work(store).finally(() => store.close());
+}
+const digestOf = (store: Store) => used(store, (opened) => digest(opened, () => undefined, forever));
+
+describe.skipIf(!redisInstalled)('thrum migrate', () => {
+  let redis: RedisServer;
+  beforeAll(async () => void (redis = await RedisServer.start()));
+  afterAll(() => redis.stop());
+  beforeEach(() => redis.command('FLUSHALL'));
+
+  const args = (from: string, to: string, ...more: string[]) => [
+    ...['migrate', '--from', from, '--to', to, '--set', `data_dir=${folder}`, '--set', `redis.url=${redis.url}`],
+    ...more,
+  ];
+  const run = (from: string, to: string, ...more: string[]) => thrum(folder, args(from, to, ...more));
+
+  /** Works on what the migration made in Redis. */
+  async function inRedis<T>(work: (store: Store) => Promise<T>): Promise<T> {
+    const link = await openRedis(redis.config());
+    const store = await openStore({ kind: 'redis', path: '', durability: 'commit', redis: link });
+    return used(store, work).finally(() => link.close());
+  }
+
+  it('moves a store to Redis and back, and proves it', async () => {
+    await used(lmdb(), (store) => fill(store));
+    const before = await digestOf(lmdb());
+    const there = await run('lmdb', 'redis');
+    expect(there.err).toMatch(/copying: +100 % +1\u202f201\/1\u202f201 accounts, 72\/72 nodes, /);
+    expect(there.code).toBe(0);
+    expect(there.out).toContain('both sides hold the same');
+    expect(there.out).toMatch(new RegExp(`items .* ${before.items.sum.slice(0, 16)} .* same`));
+    expect(existsSync(join(folder, 'migration.json'))).toBe(false);
+    expect(await inRedis((store) => digest(store, () => undefined, forever))).toEqual(before);
+
+    rmSync(join(folder, 'store'), { recursive: true });
+    const back = await run('redis', 'lmdb');
+    expect(back.code).toBe(0);
+    expect(await digestOf(lmdb())).toEqual(before);
+    // What clients know the server by goes along.
+    const secret = (await redis.command('HGET', 'thrum:cluster:meta:{cluster}', 'secret')) as Buffer;
+    expect(readFileSync(join(folder, 'sasl.secret'), 'utf8').trim()).toBe(secret.toString('hex'));
+    const again = await run('redis', 'lmdb', '--verify-only');
+    expect(again).toMatchObject({ code: 0 });
+  });
+
+  /** A Redis that is full before all is in it: the migration waits there, and cannot come to its end. */
+  async function tooSmall(): Promise<void> {
+    const memory = String(await redis.command('INFO', 'memory'));
+    const used = Number(/^used_memory:(\d+)/m.exec(memory)![1]);
+    await redis.command('CONFIG', 'SET', 'maxmemory', used + 4 * 2 ** 20);
+  }
+  const largeEnough = () => redis.command('CONFIG', 'SET', 'maxmemory', 0);
+  const patient = ['--set', 'redis.patience_seconds=300'];
+  const large = { accounts: 1500, nodes: 50, items: 6000 };
+
+  interface Checkpoint {
+    copied: boolean;
+    counts: { accounts: number };
+  }
+  const checkpoint = () => JSON.parse(readFileSync(join(folder, 'migration.json'), 'utf8')) as Checkpoint;
+  /** Until it has moved something. */
+  async function moving(child: ReturnType<typeof start>): Promise<void> {
+    while (!existsSync(join(folder, 'migration.json')) || checkpoint().counts.accounts === 0) {
+      if (child.exitCode !== null) throw new Error('the migration ended before it moved anything');
+      await pause(5);
+    }
+  }
+
+  it('goes on after kill -9 in the middle', async () => {
+    await used(lmdb(), (store) => fill(store, large));
+    await tooSmall();
+    const child = start(folder, args('lmdb', 'redis', ...patient));
+    const over = ended(child);
+    await moving(child);
+    child.kill('SIGKILL');
+    await over;
+    await largeEnough();
+    expect(checkpoint().copied).toBe(false);
+    const { code, err, out } = await run('lmdb', 'redis');
+    expect(err).not.toContain('counting');
+    expect(out).toContain('both sides hold the same');
+    expect(code).toBe(0);
+  });
+
+  it('ends in order at Ctrl-C, and says how to go on', async () => {
+    await used(lmdb(), (store) => fill(store, large));
+    await tooSmall();
+    const child = start(folder, args('lmdb', 'redis', ...patient));
+    const over = ended(child);
+    await moving(child);
+    child.kill('SIGINT');
+    await largeEnough();
+    const { code, err } = await over;
+    expect(err).toMatch(/stopped before all was copied\n +→ run the same command again: it goes on from there/);
+    expect(code).toBe(130);
+    expect(checkpoint().copied).toBe(false);
+    expect(existsSync(join(folder, 'control.sock'))).toBe(false);
+    expect(await run('lmdb', 'redis')).toMatchObject({ code: 0 });
+  });
+
+  it('names the first difference, with exit code 1', async () => {
+    await used(lmdb(), (store) => fill(store, { accounts: 10, nodes: 5, items: 50 }));
+    expect(await run('lmdb', 'redis')).toMatchObject({ code: 0 });
+    await inRedis(async ({ items }) => {
+      // The last one, so that it stays where it is.
+      const [item] = await items.latest('big', 1);
+      await items.publish('big', { ...item!, payload: Buffer.from('<forged/>') }, 1e6);
+    });
+    const { code, out, err } = await run('lmdb', 'redis', '--verify-only');
+    expect(code).toBe(1);
+    expect(out).toMatch(/accounts .* same\n/);
+    expect(out).toMatch(/items .* DIFFERENT/);
+    expect(err).toContain('the item big-0 of the node big has another payload, publisher or date in Redis at');
+  });
+
+  it('refuses what would go wrong, with a sentence and a remedy', async () => {
+    const refused = async (from: string, to: string, sentence: RegExp, ...more: string[]) => {
+      const { code, err, out } = await run(from, to, ...more);
+      expect(err).toMatch(sentence);
+      expect(out).toBe('');
+      expect(code).toBeGreaterThan(0);
+    };
+    await refused('lmdb', 'lmdb', /--from and --to are the same store/);
+    await refused('memory', 'redis', /The memory store is gone with its process: choose lmdb or redis/);
+    await refused('lmdb', 'redis', /there is no store in .*\n +→ name its folder/);
+    await refused('redis', 'lmdb', /there is nothing of a broker under "thrum:" in this Redis\n +→ correct redis\.url/);
+    await used(lmdb(), (store) => fill(store, { accounts: 2, nodes: 1, items: 1 }));
+    await refused(
+      'lmdb',
+      'redis',
+      /redis\.url/,
+      '--set',
+      'redis.url=redis://127.0.0.1:1',
+      '--set',
+      'redis.patience_seconds=1',
+    );
+    expect(await run('lmdb', 'redis')).toMatchObject({ code: 0 });
+    await refused('lmdb', 'redis', /is not empty: it has 3 accounts and 3 nodes\n +→ a migration only fills an empty/);
+    await refused(
+      'lmdb',
+      'redis',
+      /domain "localhost", and this host has "example\.org"/,
+      '--set',
+      'domain=example.org',
+    );
+    const far = String(Date.now() + 1e9);
+    await redis.command('HSET', 'thrum:cluster:workers:{cluster}', '4096', JSON.stringify({ host: 'north' }));
+    await redis.command('ZADD', 'thrum:cluster:leases:{cluster}', far, '4096');
+    await refused('redis', 'lmdb', /brokers run on this Redis: north\n +→ stop them first/);
+  });
+
+  it('does not move a store that a broker uses, and no broker starts meanwhile', async () => {
+    const server = await TestServer.start({ dataDir: folder });
+    const { code, err } = await run('lmdb', 'redis');
+    await server.stop();
+    expect(err).toMatch(/another broker is running on .*\n +→ stop it first/);
+    expect(code).toBe(1);
+  });
+});
+
+describe.skipIf(!redisInstalled)('thrum migrate to a cluster', () => {
+  let cluster: RedisCluster;
+  beforeAll(async () => void (cluster = await RedisCluster.start({ masters: 3, replicas: 0 })));
+  afterAll(() => cluster.stop());
+
+  it('fills all of its masters', async () => {
+    await used(lmdb(), (store) => fill(store, { accounts: 300, nodes: 60, items: 300 }));
+    const nodes = cluster.config().nodes.join(', ');
+    const { code, out, err } = await thrum(folder, [
+      ...[
+        'migrate',
+        '--from',
+        'lmdb',
+        '--to',
+        'redis',
+        '--set',
+        `data_dir=${folder}`,
+        '--set',
+        `redis.nodes=[${nodes}]`,
+      ],
+    ]);
+    expect(err).toContain('copying:');
+    expect(out).toContain('both sides hold the same');
+    expect(code).toBe(0);
+    for (const server of cluster.servers) expect(Number(await server.command('DBSIZE'))).toBeGreaterThan(10);
+  });
+});
