@@ -8,6 +8,8 @@ import { POOL, type Failure, type PeerPlace, type Welcome } from './pool-message
 
 /** What a worker has from its pool. */
 export interface Membership {
+  /** Which pool this is, among those of all hosts. */
+  readonly id: string;
   /** This worker's number on the bus, unique per incarnation. */
   readonly number: number;
   /** Its place in the pool, from 0. */
@@ -65,7 +67,7 @@ export async function joinPool(): Promise<Membership> {
   process.on('message', (message) => calls.receive(message));
   dieLoudly(calls);
 
-  const { number, slot, workers, settings, socket, backlogBytes, graceSeconds } = (await calls.ask(
+  const { pool, number, slot, workers, settings, socket, backlogBytes, graceSeconds } = (await calls.ask(
     POOL.join,
     undefined,
     JOIN_MS,
@@ -123,6 +125,7 @@ export async function joinPool(): Promise<Membership> {
   });
 
   return {
+    id: pool,
     number,
     slot,
     workers,

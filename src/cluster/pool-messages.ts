@@ -34,6 +34,8 @@ export const POOL = {
 } as const;
 
 export interface Welcome {
+  /** Which pool this is, among those of all hosts. */
+  pool: string;
   number: number;
   slot: number;
   /** Workers in the pool when it is whole. */

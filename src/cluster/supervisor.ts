@@ -1,9 +1,11 @@
 import cluster from 'node:cluster';
+import { randomUUID } from 'node:crypto';
 import { EventEmitter } from 'node:events';
 import type { Logger } from 'pino';
 import { Backoff } from './backoff.js';
 import type { CallHandler } from './calls.js';
 import { Incarnation } from './incarnation.js';
+import { NumberStock, ownNumbers, type NumberBlock } from './number-stock.js';
 import { POOL, type Accusation, type Failure, type PeerPlace, type Welcome } from './pool-messages.js';
 import { makeRunDirectory, removeRunDirectory, socketPath } from './run-directory.js';
 
@@ -24,6 +26,8 @@ export interface PoolOptions {
    * a `shared` socket (uneven shares where workers idle). By default shared for a lone worker, else in turns.
    */
   accept?: 'turns' | 'shared';
+  /** Where there are other hosts: reserves numbers that no other host has. Without it they count from 1. */
+  numbers?: () => Promise<NumberBlock>;
   /** Flags of Node for the workers. */
   nodeFlags?: string[];
   log: Logger;
@@ -48,6 +52,9 @@ const FAILING = 3;
 /** How long the news of a death may be under way when a worker reports a broken connection. */
 const NEWS_MS = 1_000;
 
+/** How often a slot without a number looks for one. */
+const NUMBER_MS = 250;
+
 interface Slot {
   index: number;
   backoff: Backoff;
@@ -64,7 +71,8 @@ interface Slot {
 export class Supervisor extends EventEmitter {
   private readonly slots: Slot[] = [];
   private readonly handlers = new Map<string, CallHandler<WorkerInfo>>();
-  private numbers = 0;
+  private readonly id = randomUUID();
+  private readonly numbers: NumberStock;
   private directory = '';
   private state: 'idle' | 'starting' | 'running' | 'stopping' = 'idle';
   private stopped: Promise<void> | undefined;
@@ -78,6 +86,8 @@ export class Supervisor extends EventEmitter {
 
   constructor(private readonly options: PoolOptions) {
     super();
+    const told = (error: unknown): void => options.log.error({ err: error }, 'no numbers for further workers; again');
+    this.numbers = new NumberStock(options.numbers ?? ownNumbers(), told);
     const own: Record<string, (body: never, worker: Incarnation) => unknown> = {
       [POOL.join]: (_body, worker) => this.welcome(worker),
       [POOL.connect]: (_body, worker) => this.introduce(worker),
@@ -107,6 +117,7 @@ export class Supervisor extends EventEmitter {
     if (this.state !== 'idle') throw new Error('the pool was started before');
     this.state = 'starting';
     const { workers, entry, nodeFlags, runDirectory } = this.options;
+    await this.numbers.fill();
     if (workers > 1) this.directory = await makeRunDirectory(runDirectory);
     if (this.stopped) throw new Error('the pool was stopped');
     const { accept = workers === 1 ? 'shared' : 'turns' } = this.options;
@@ -165,6 +176,7 @@ export class Supervisor extends EventEmitter {
   private async end(): Promise<void> {
     this.state = 'stopping';
     this.started?.failed('the pool was stopped');
+    this.numbers.close();
     for (const slot of this.slots) clearTimeout(slot.timer);
     const workers = this.live();
     const exits = workers.map((worker) => this.drained(worker));
@@ -201,7 +213,11 @@ export class Supervisor extends EventEmitter {
   }
 
   private fork(slot: Slot): void {
-    const number = ++this.numbers;
+    const number = this.numbers.take();
+    if (number === undefined) {
+      slot.timer = setTimeout(() => this.fork(slot), NUMBER_MS);
+      return;
+    }
     const worker = new Incarnation(slot.index, number, (name) => this.handlers.get(name), {
       exited: (code, signal) => this.exited(slot, worker, code, signal),
       hung: (why) => this.condemn(worker, why),
@@ -213,8 +229,9 @@ export class Supervisor extends EventEmitter {
 
   private welcome({ info }: Incarnation): Welcome {
     const { workers, settings, backlogBytes, graceSeconds } = this.options;
-    const socket = socketPath(this.directory, info.number);
-    return { number: info.number, slot: info.slot, workers, settings, socket, backlogBytes, graceSeconds };
+    const { number, slot } = info;
+    const socket = socketPath(this.directory, number);
+    return { pool: this.id, number, slot, workers, settings, socket, backlogBytes, graceSeconds };
   }
 
   /** A worker's bus listens: the others shall meet it, and it them. */
@@ -251,7 +268,8 @@ export class Supervisor extends EventEmitter {
     this.emit('exit', info, code, signal);
     if (this.state === 'starting') this.started?.failed(reason);
     if (this.state !== 'running') return;
-    if (worker.socket !== undefined) this.departed.push(info.number);
+    // Other hosts may know a worker that had no peers here.
+    if (worker.socket !== undefined || this.options.numbers) this.departed.push(info.number);
     void this.clean();
     if (slot.current !== worker) return;
     const { log } = this.options;
