@@ -54,6 +54,8 @@ export const CHANNEL = {
   move: 10,
   /** session/succession: what waited in a session whose resource a new one took. */
   inherit: 11,
+  /** session/moving: a worker closes, and takes no session any more. */
+  leaving: 12,
 } as const;
 export type Channel = (typeof CHANNEL)[keyof typeof CHANNEL];
 

@@ -35,8 +35,8 @@ export interface Membership {
   /** Answers what the supervisor asks. */
   // `any`: JSON whose shape the name tells
   handle(name: string, fn: (body: any) => unknown): void;
-  /** Run one after the other when the worker shall end, within the pool's grace. */
-  onDrain(fn: () => Promise<void>): void;
+  /** Run one after the other when the worker shall end, within the pool's grace; `whole`: all workers of the pool shall. */
+  onDrain(fn: (whole: boolean) => Promise<void>): void;
   onReload(fn: () => Promise<void>): void;
   /** Removes what the dead worker of that number left in shared tables; one worker is asked for each death. */
   onDeparted(fn: (number: number) => Promise<void>): void;
@@ -81,10 +81,11 @@ export async function joinPool(): Promise<Membership> {
       calls.tell(POOL.trouble, { message: `listener of bus channel ${channel}: ${message}`, stack });
     },
   });
-  const drains: (() => Promise<void>)[] = [];
+  const drains: ((whole: boolean) => Promise<void>)[] = [];
   const reloads: (() => Promise<void>)[] = [];
   const departures: ((number: number) => Promise<void>)[] = [];
-  const drain = once(() => inTurn(drains));
+  let draining: Promise<void> | undefined;
+  const drain = (whole: boolean): Promise<void> => (draining ??= inTurn(drains.map((step) => () => step(whole))));
 
   handlers.set(POOL.peer, (peer: PeerPlace) => void bus.meet(peer.number, peer.socket));
   handlers.set(POOL.gone, (peer: number) => bus.gone(peer));
@@ -108,7 +109,7 @@ export async function joinPool(): Promise<Membership> {
     worker.exitedAfterDisconnect = true;
     calls.end('the supervisor is dead');
     setTimeout(() => process.exit(1), graceSeconds * 1000 + LAST_WORDS_MS).unref();
-    void drain()
+    void drain(true)
       .then(() => bus.close())
       // The last worker closes the door.
       .then(() => (workers > 1 ? rmdir(dirname(socket)).catch(() => undefined) : undefined))

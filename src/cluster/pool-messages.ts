@@ -27,6 +27,7 @@ export const POOL = {
   departed: 'pool.departed',
   /** Supervisor asks: are you there? */
   ping: 'pool.ping',
+  /** Supervisor asks: close; body: whether the whole pool does. */
   drain: 'pool.drain',
   reload: 'pool.reload',
   /** Supervisor tells: all have drained; end. */

@@ -179,7 +179,7 @@ export class Supervisor extends EventEmitter {
     this.numbers.close();
     for (const slot of this.slots) clearTimeout(slot.timer);
     const workers = this.live();
-    const exits = workers.map((worker) => this.drained(worker));
+    const exits = workers.map((worker) => this.drained(worker, true));
     // Nobody leaves the bus before all have written what others wait for.
     await Promise.allSettled(exits.map(({ drain }) => drain));
     for (const worker of workers) if (worker.alive) worker.calls.tell(POOL.exit);
@@ -189,7 +189,8 @@ export class Supervisor extends EventEmitter {
     if (this.directory !== '') await removeRunDirectory(this.directory);
   }
 
-  private drained(worker: Incarnation): { drain: Promise<unknown>; exit: Promise<void> } {
+  /** `whole`: the others of the pool drain, too. */
+  private drained(worker: Incarnation, whole: boolean): { drain: Promise<unknown>; exit: Promise<void> } {
     const { log, graceSeconds } = this.options;
     const exit = new Promise<void>((resolve) => {
       const heard = (info: WorkerInfo): void => {
@@ -206,7 +207,7 @@ export class Supervisor extends EventEmitter {
       worker.kill();
       return { drain: Promise.resolve(), exit };
     }
-    const drain = worker.calls.ask(POOL.drain, undefined, graceSeconds * 1000 + MARGIN_MS).catch((error: unknown) => {
+    const drain = worker.calls.ask(POOL.drain, whole, graceSeconds * 1000 + MARGIN_MS).catch((error: unknown) => {
       log.error({ err: error, worker: worker.info.slot, pid: worker.info.pid }, 'worker did not drain');
     });
     return { drain, exit };
@@ -287,7 +288,7 @@ export class Supervisor extends EventEmitter {
   private async recycle(worker: Incarnation): Promise<void> {
     const slot = this.slots[worker.info.slot]!;
     if (this.state !== 'running' || worker.state !== 'ready' || slot.current !== worker) return;
-    const { drain, exit } = this.drained(worker);
+    const { drain, exit } = this.drained(worker, false);
     slot.current = undefined;
     this.leaving.add(worker);
     await drain;

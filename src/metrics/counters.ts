@@ -21,6 +21,8 @@ export const counters = {
   /** Sessions waiting to be resumed (XEP-0198 §5). */
   detached: 0,
   resumed: 0,
+  /** Sessions that went to another worker, came from one, or could not go. */
+  moves: { out: 0, in: 0, failed: 0 },
   resumeFailed: 0,
   logins: 0,
   /** Failed authentications by SASL condition. */

@@ -73,6 +73,13 @@ export const definitions: readonly Definition[] = [
   ),
   gauge('thrum_sessions', 'Bound sessions, including those that wait to be resumed.', () => counters.sessions),
   gauge('thrum_sessions_detached', 'Sessions without a connection that wait to be resumed.', () => counters.detached),
+  labelled(
+    'counter',
+    'thrum_sessions_moved_total',
+    'Waiting sessions that went to another worker (out), came from one (in), or could not go (failed).',
+    'outcome',
+    () => counters.moves,
+  ),
   counter('thrum_sessions_resumed_total', 'Sessions that were resumed.', () => counters.resumed),
   counter('thrum_sessions_resume_failed_total', 'Resumptions that were refused.', () => counters.resumeFailed),
   counter('thrum_logins_total', 'Successful authentications.', () => counters.logins),

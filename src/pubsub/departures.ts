@@ -12,8 +12,8 @@ export abstract class Departure {
   private afterOfSession: Departure | undefined;
 
   constructor(
-    protected readonly node: NodeState,
-    protected readonly reader: Reader | undefined,
+    readonly node: NodeState,
+    readonly reader: Reader | undefined,
   ) {}
 
   /** Called once, in order. Must not throw. */

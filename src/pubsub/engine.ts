@@ -209,6 +209,15 @@ export class Engine {
     this.fanout.send(node, facts.policy.type, false, eventBody(freshId(), event));
   }
 
+  /** Resolves when all that the session has published so far is kept, and the notifications are on their way. */
+  async published({ tail }: Reader): Promise<void> {
+    if (tail === undefined) return;
+    const turn = new Turn(tail.node, tail.reader, () => undefined);
+    turn.queue();
+    turn.ready();
+    await turn.done;
+  }
+
   // --- failures and loose ends -------------------------------------------------------------------------------------------
 
   /** What a request is told when the store, or something else, did not do its work. */

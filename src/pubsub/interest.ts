@@ -24,6 +24,8 @@ export class Reader {
   known = false;
   /** Available, and it got the last items for that. */
   online = false;
+  /** Last items are looked for. */
+  catchingUp: Promise<void> | undefined;
   closed = false;
   /** Facts under which the session was found to be allowed to publish; good for as long as they stand. */
   permit: NodeFacts | undefined;

@@ -152,10 +152,28 @@ export class PubSub {
       if (!session.available || reader.online) return;
       reader.online = true;
       if (names.length === 0) return;
-      this.engine.task(() => lastToSession(this.engine, reader, names));
+      const catchingUp = lastToSession(this.engine, reader, names);
+      reader.catchingUp = catchingUp;
+      this.engine.task(() => catchingUp);
     } catch (error) {
       this.engine.log.error({ err: error, session: session.jid.full }, 'subscriptions could not be read');
     }
+  }
+
+  /** It has come from another worker: it did not come online (XEP-0060 §4.3), and gets no last items. */
+  async sessionArriving(session: Endpoint): Promise<void> {
+    const reader = this.engine.readerOf(session);
+    reader.online = session.available;
+    if (!this.engine.subscriptions.knownNone(reader)) await this.engine.subscriptions.load(reader);
+  }
+
+  /** Resolves when what the session published is answered, or will be by the next barrier, and last items are on their way. */
+  async sessionLeaving(session: Endpoint): Promise<void> {
+    if (session.pubsub === undefined) return;
+    const reader = this.engine.readerOf(session);
+    await this.engine.published(reader);
+    // Whoever sends them says why they failed.
+    await reader.catchingUp?.catch(() => undefined);
   }
 
   sessionUnavailable(session: Endpoint): void {

@@ -13,6 +13,8 @@ import { publishToWrite } from '../metrics/histogram.js';
 import { PubSub } from '../pubsub/pubsub.js';
 import type { SessionContext } from '../session/context.js';
 import { bindSession, endSessions, listenForKicks } from '../session/bind.js';
+import { Destinations } from '../session/moving/destinations.js';
+import { Moving } from '../session/moving/moving.js';
 import { Registry } from '../session/registry.js';
 import { Resumption } from '../session/resumption.js';
 import { Router } from '../session/router.js';
@@ -32,7 +34,7 @@ import { serveWebSocket } from '../stream/websocket.js';
 import { Scanner } from '../xml/scanner.js';
 import { TreeBuilder } from '../xml/tree.js';
 import { createLogger } from './log.js';
-import { drain } from './drain.js';
+import { Drain } from './drain.js';
 import { Listeners } from './listeners.js';
 import { sweep } from './sweeper.js';
 
@@ -157,7 +159,10 @@ async function run(pool: Membership): Promise<void> {
     resume: (connection, user, previd, h) => resumption.resume(connection, user, previd, h),
     register: (type, query, address) => registration(config, accounts, type, query, address),
   };
-  const resumption: Resumption = new Resumption(context, streams, new Relays(bus), (transport) => {
+  const sameHost = (): boolean => true;
+  const moving = new Moving(context);
+  const destinations = new Destinations(bus, sameHost);
+  const resumption: Resumption = new Resumption(context, streams, new Relays(bus), moving, sameHost, (transport) => {
     gate.join(transport.remoteAddress);
     return new Connection(streams, transport);
   });
@@ -213,11 +218,21 @@ async function run(pool: Membership): Promise<void> {
   pool.onReload(async () => {
     if (!(await certificates.reload())) throw new Error('the certificate was not reloaded; see the log');
   });
-  pool.onDrain(async () => {
+  pool.onDrain(async (whole) => {
     state.draining = true;
+    moving.refuse();
+    destinations.leave(whole);
     http.stopListening();
     listeners.close();
-    await drain(connections, config.shutdown.grace_seconds * 1000);
+    await new Drain({
+      connections,
+      registry,
+      moving,
+      graceMilliseconds: config.shutdown.grace_seconds * 1000,
+      spreadMilliseconds: config.shutdown.spread_seconds * 1000,
+      destinations,
+      refuge: () => undefined,
+    }).run();
     stopSweeping();
     await pubsub.stop();
     await directory.close();

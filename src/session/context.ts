@@ -40,6 +40,10 @@ export interface SessionWatcher {
   sessionAvailable?(session: Session): unknown;
   sessionUnavailable?(session: Session): void;
   sessionClosed?(session: Session): void;
+  /** It is about to go to another worker. Resolves when nothing of what came of its stanzas is under way. */
+  sessionLeaving?(session: Session): Promise<void> | undefined;
+  /** It has come from another worker, and did not come online. Resolves when what is for it comes here; rejects when that cannot be. */
+  sessionArriving?(session: Session): Promise<void> | undefined;
 }
 
 /** What the sessions of one worker share; the composition root fills it in. */

@@ -82,7 +82,7 @@ export function stamped(session: Session): Buffer {
   if ((env[E.flags]! & FLAG.streamScope) !== 0) {
     const tree = session.tree();
     tree.attrs['from'] = session.jid.full;
-    if (session.stampLang !== undefined) tree.attrs['xml:lang'] ??= session.connection!.lang;
+    if (session.stampLang !== undefined) tree.attrs['xml:lang'] ??= session.lang;
     return Buffer.from(tree.serialize('jabber:client'));
   }
   const nameEnd = env[E.nameEnd]!;

@@ -1,4 +1,5 @@
 import type { StreamFailure } from '../stream/errors.js';
+import { escapeAttr } from '../xml/escape.js';
 import type { Session } from './session.js';
 
 export const NS_SM = 'urn:xmpp:sm:3';
@@ -58,7 +59,9 @@ function enable(session: Session, resume: string | undefined, max: string | unde
   const resumable = resume === 'true' || resume === '1' ? Math.min(wanted, config.sm.resume_seconds) : 0;
   session.sm = new StreamManagement(resumable > 0 ? session.id : undefined, resumable);
   registry.resumable(session);
-  const offer = resumable > 0 ? ` resume='true' id='${session.id}' max='${resumable}'` : '';
+  const { advertise } = config.cluster;
+  const location = advertise === '' ? '' : ` location='${escapeAttr(advertise)}'`;
+  const offer = resumable > 0 ? ` resume='true' id='${session.id}' max='${resumable}'${location}` : '';
   session.sendNonza(`<enabled xmlns='${NS_SM}'${offer}/>`);
   session.outbox.keepUntilAcknowledged(config.sm.request_every);
   return undefined;

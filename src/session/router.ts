@@ -294,6 +294,11 @@ export class Router {
     this.context.bus.send(worker, CHANNEL.stanza, length, header, stanza);
   }
 
+  /** Resolves when all that other workers have sent so far for that bare JID is where it belongs. */
+  async settled(bare: string): Promise<void> {
+    if (!this.lookups.idle(bare)) await this.lookups.of(bare);
+  }
+
   private received(body: Buffer): void {
     const length = body.readUInt16LE(0);
     const envelope = JSON.parse(body.toString('utf8', 2, 2 + length)) as Envelope;

@@ -20,7 +20,7 @@ import type { Heir } from './succession.js';
  */
 export class Session implements Bound {
   connection: Connection | undefined;
-  readonly outbox: Outbox;
+  outbox: Outbox;
   available = false;
   priority = 0;
   /** The last broadcast presence as it is shown to others, without `to`. */
@@ -33,24 +33,39 @@ export class Session implements Bound {
   /** ` from='…'`, and the stream's language, to be put on every stanza that this session sends (RFC 6120 §8.1.2.1, §8.1.5). */
   readonly stamp: Buffer;
   readonly stampLang: Buffer | undefined;
+  readonly lang: string;
   ended = false;
   /** The stanza that is being handled, or was the last to take time. */
   private handling: Promise<unknown> | undefined;
+  /** Rings when it was not resumed in time. */
   private timer: NodeJS.Timeout | undefined;
+  private expires = 0;
   private overflowing = false;
-  readonly since = Date.now();
+  /** When it was bound, in milliseconds since the epoch. */
+  since = Date.now();
+  /** Resolves when the session's way from or to another worker is over, if it is on one. It has no connection then. */
+  moving: Promise<void> | undefined;
+  /** It is perhaps at the other worker already: an end is put off until that is known. */
+  leaving = false;
+  private putOff: { heir: Heir | undefined } | undefined;
+  /** Another worker says of it to others what is to be said. */
+  mute = false;
+  /** Who got what waited in it. */
+  heir: Heir | undefined;
 
   constructor(
     readonly context: SessionContext,
     readonly jid: Jid,
     /** Unique over all workers and their incarnations. */
     readonly id: string,
-    connection: Connection,
+    /** The stream that it begins with, or what another worker had of it. */
+    origin: Connection | { outbox: Outbox; lang: string },
   ) {
-    this.connection = connection;
-    this.outbox = connection.outbox;
+    this.connection = 'transport' in origin ? origin : undefined;
+    this.outbox = origin.outbox;
+    this.lang = origin.lang;
     this.stamp = Buffer.from(` from='${escapeAttr(jid.full)}'`);
-    this.stampLang = connection.lang === '' ? undefined : Buffer.from(` xml:lang='${escapeAttr(connection.lang)}'`);
+    this.stampLang = this.lang === '' ? undefined : Buffer.from(` xml:lang='${escapeAttr(this.lang)}'`);
     this.outbox.onOverflow = () => this.overflow();
     counters.sessions++;
   }
@@ -132,23 +147,36 @@ export class Session implements Bound {
     this.connection = undefined;
     this.outbox.sink = undefined;
     const seconds = this.sm?.resumable ?? 0;
-    if (graceful || seconds === 0) return this.end();
+    if (graceful || seconds === 0) this.end();
+    else this.wait(seconds * 1000);
+  }
+
+  /** Without a connection it waits so many milliseconds to be resumed, then ends. */
+  wait(milliseconds: number): void {
     counters.detached++;
-    this.timer = setTimeout(() => {
-      this.timer = undefined;
-      counters.detached--;
-      this.end();
-    }, seconds * 1000);
-    this.timer.unref();
+    this.expires = Date.now() + milliseconds;
+    this.timer = setTimeout(() => this.end(), milliseconds).unref();
+  }
+
+  /** It waits no longer; the milliseconds that are left. */
+  stopWaiting(): number {
+    if (this.timer === undefined) return 0;
+    clearTimeout(this.timer);
+    this.timer = undefined;
+    counters.detached--;
+    return Math.max(0, this.expires - Date.now());
+  }
+
+  /** Its client has come back by another worker: the connection here is closed. */
+  letGo(): void {
+    if (this.connection === undefined) return;
+    this.connection.abandon();
+    this.detached(false);
   }
 
   /** A new connection carries the session on (XEP-0198 §5). */
   attach(connection: Connection): void {
-    if (this.timer !== undefined) {
-      clearTimeout(this.timer);
-      this.timer = undefined;
-      counters.detached--;
-    }
+    this.stopWaiting();
     this.connection?.abandon();
     this.connection = connection;
     connection.outbox.flush();
@@ -190,20 +218,38 @@ export class Session implements Bound {
   /** The end of the session: everybody who should know is told, what was not acknowledged goes elsewhere, or to the `heir`. */
   end(heir?: Heir): void {
     if (this.ended) return;
-    this.ended = true;
-    if (this.timer !== undefined) {
-      clearTimeout(this.timer);
-      this.timer = undefined;
-      counters.detached--;
+    if (this.leaving) {
+      this.putOff = { heir };
+      return;
     }
-    counters.sessions--;
-    leave(this);
-    for (const watcher of this.context.watchers) watcher.sessionClosed?.(this);
-    this.context.registry.remove(this);
-    this.context.directory.unbind(this.entry());
+    this.heir = heir;
+    this.close();
     if (heir === undefined) this.context.router.reroute(this.jid, this.outbox.drainStanzas());
     else this.context.succession.bequeath(this, heir);
     this.outbox.clear();
+  }
+
+  /** It did not leave: an end that was put off comes now. */
+  endAfterAll(): void {
+    if (this.putOff !== undefined) this.end(this.putOff.heir);
+  }
+
+  /** It lives on at another worker. */
+  vanish(): void {
+    if (this.ended) return;
+    this.mute = true;
+    this.close();
+    this.outbox.clear();
+  }
+
+  private close(): void {
+    this.ended = true;
+    this.stopWaiting();
+    counters.sessions--;
+    if (!this.mute) leave(this);
+    for (const watcher of this.context.watchers) watcher.sessionClosed?.(this);
+    this.context.registry.remove(this);
+    this.context.directory.unbind(this.entry());
   }
 }
 

@@ -77,6 +77,10 @@ export class Succession {
     for (const stanza of this.taken(session) ?? []) session.outbox.push(undefined, new Shared(stanza));
   }
 
+  sessionLeaving(session: Session): undefined {
+    this.sessionClosed(session);
+  }
+
   private taken(session: Session): Buffer[] | undefined {
     const estate = this.estates.get(session);
     if (estate === undefined) return undefined;

@@ -19,6 +19,11 @@ let made = 0;
 
 export type Next = Promise<StreamFailure | undefined> | StreamFailure | undefined;
 
+/** The way to the worker that has the session. */
+interface Relay extends Receiver {
+  readonly peer: number;
+}
+
 /**
  * One stream's life (RFC 6120 §4): from the first header through negotiation to the last close. Bytes come from a
  * transport and go through {@link Input}, the stanzas of a bound stream to its session. Knows no feature.
@@ -46,10 +51,12 @@ export class Connection implements Receiver {
   private headerSent = false;
   private ending = false;
   private over = false;
+  /** It is to be closed as soon as it is idle. */
+  private leaving = false;
   private readonly input: Input;
   private negotiation: Negotiation | undefined;
   /** Where bytes go instead, when another worker holds the session. */
-  private relay: Receiver | undefined;
+  private relay: Relay | undefined;
 
   constructor(
     readonly host: StreamHost,
@@ -73,6 +80,11 @@ export class Connection implements Receiver {
   /** Another worker has the session. */
   get relayed(): boolean {
     return this.relay !== undefined;
+  }
+
+  /** That worker. */
+  get relayedTo(): number | undefined {
+    return this.relay?.peer;
   }
 
   /** It takes no more input: it is over, or is about to be. */
@@ -201,7 +213,7 @@ export class Connection implements Receiver {
   }
 
   /** From here on bytes go, unread, to another worker. */
-  relayTo(relay: Receiver): void {
+  relayTo(relay: Relay): void {
     this.relay = relay;
     this.negotiation = undefined;
     this.input.passTo(relay);
@@ -209,8 +221,9 @@ export class Connection implements Receiver {
 
   /** The other worker asks for more, or for less. */
   writable(): void {
-    if (this.relay !== undefined) this.relay.writable();
-    else this.outbox.flush();
+    if (this.relay !== undefined) return this.relay.writable();
+    this.outbox.flush();
+    this.leave();
   }
 
   /** A connection that another worker has negotiated goes on here: the peer's header is behind us. */
@@ -240,6 +253,35 @@ export class Connection implements Receiver {
     count(counters.streamErrors, failure.condition);
     this.host.log.debug({ connection: this.id, ...failure }, 'stream error');
     this.finish(isResumable(failure.condition), streamError(failure, this.transport.framed));
+  }
+
+  /**
+   * Closes the stream in such a way that the session waits, and the client comes back: to the host given as host:port (RFC 6120
+   * §4.9.3.19), where its transport allows to say so, or wherever it finds.
+   */
+  sendAway(to?: string): void {
+    if (to !== undefined && this.transport.redirectable) this.fail({ condition: 'see-other-host', content: to });
+    else this.fail({ condition: 'system-shutdown' });
+  }
+
+  /** The worker with the socket is closing. */
+  dismissed(): void {
+    this.leaving = true;
+    this.leave();
+  }
+
+  /** Nothing is left of what had to be waited for before it may go. */
+  leave(): void {
+    if (!this.leaving || !this.idle) return;
+    if (this.bound?.resumption === undefined) this.close();
+    else this.sendAway();
+  }
+
+  /** Tells the worker with the session that the socket has to go. */
+  dismissRelay(): void {
+    if (this.leaving) return;
+    this.leaving = true;
+    this.relay?.dismissed();
   }
 
   /** Closes the stream from our side. */

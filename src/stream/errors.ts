@@ -21,6 +21,7 @@ export type StreamCondition =
   | 'reset'
   | 'resource-constraint'
   | 'restricted-xml'
+  | 'see-other-host'
   | 'system-shutdown'
   | 'undefined-condition'
   | 'unsupported-encoding'
@@ -30,18 +31,28 @@ export type StreamCondition =
 /** A stream that cannot go on: the condition, a sentence for people, and an application's own condition as XML. */
 export interface StreamFailure {
   condition: StreamCondition;
+  /** Character data of the condition's element. */
+  content?: string;
   text?: string;
   application?: string;
 }
 
 /** `<stream:error/>` (RFC 6120 §4.9.2); in a framed stream it has to declare its prefix itself (RFC 7395 §3.3.3). */
-export function streamError({ condition, text, application = '' }: StreamFailure, framed: boolean): string {
+export function streamError({ condition, content, text, application = '' }: StreamFailure, framed: boolean): string {
   const words = text ? `<text xmlns='${NS_STREAMS}' xml:lang='en'>${escapeText(text)}</text>` : '';
   const namespace = framed ? ` xmlns:stream='${NS_STREAM}'` : '';
-  return `<stream:error${namespace}><${condition} xmlns='${NS_STREAMS}'/>${words}${application}</stream:error>`;
+  const end = content === undefined ? '/>' : `>${escapeText(content)}</${condition}>`;
+  return `<stream:error${namespace}><${condition} xmlns='${NS_STREAMS}'${end}${words}${application}</stream:error>`;
 }
+
+const RESUMABLE = new Set<StreamCondition>([
+  'connection-timeout',
+  'resource-constraint',
+  'see-other-host',
+  'system-shutdown',
+]);
 
 /** Errors after which a client may come back and resume: the connection's trouble, not the session's. */
 export function isResumable(condition: StreamCondition): boolean {
-  return condition === 'connection-timeout' || condition === 'system-shutdown' || condition === 'resource-constraint';
+  return RESUMABLE.has(condition);
 }

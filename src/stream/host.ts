@@ -15,6 +15,8 @@ import type { Gate } from './gate.js';
 export interface Bound {
   /** The full JID. */
   readonly address: string;
+  /** The identifier that resumes it, where it may be resumed (XEP-0198 §5). */
+  readonly resumption: string | undefined;
   /**
    * One stanza or nonza lies in the scanner's envelope. A promise means that the next one has to wait;
    * a failure ends the stream.

@@ -97,6 +97,7 @@ export class Input {
     this.drive(scanner.next(handle));
     if (connection.transport.framed && !this.held && !connection.isOver) this.drive(scanner.endFrame(handle));
     while (this.waiting.length > 0 && !this.held && !connection.isOver) this.scan(this.waiting.shift()!, true);
+    connection.leave();
     if (!this.held && !connection.isOver) this.resume();
   }
 

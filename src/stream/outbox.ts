@@ -27,6 +27,12 @@ export interface Sink {
 
 const REQUEST = Buffer.from("<r xmlns='urn:xmpp:sm:3'/>");
 
+/** One queued stanza: `head`, if any, and `shared` are its bytes. */
+export interface Entry {
+  head: Buffer | undefined;
+  shared: Shared;
+}
+
 type Slot = Buffer | Shared | undefined;
 
 /**
@@ -48,6 +54,8 @@ export class Outbox {
   unsent = 0;
   /** Bytes of the unsent entries that may be dropped. */
   private droppable = 0;
+  /** Entries that a slow reader lost so far. */
+  dropped = 0;
   sink: Sink | undefined;
   /** Own opening bytes of the entry that {@link takeOne} gave last. */
   head: Buffer | undefined;
@@ -73,6 +81,11 @@ export class Outbox {
   push(head: Buffer | undefined, shared: Shared): boolean {
     const size = head === undefined ? shared.bytes.length : head.length + shared.bytes.length;
     if (this.bytes + size > this.limit && !this.makeRoom(size, shared)) return false;
+    this.add(head, shared, size);
+    return true;
+  }
+
+  private add(head: Buffer | undefined, shared: Shared, size: number): void {
     if (this.end - this.acked === this.capacity) this.grow();
     const at = (this.end++ & (this.capacity - 1)) << 1;
     this.ring[at] = head;
@@ -82,7 +95,6 @@ export class Outbox {
     if (shared.node !== undefined) this.droppable += size;
     counters.outboxBytes += size;
     if (!this.dirty) this.schedule();
-    return true;
   }
 
   /** Writes at the end of this tick. */
@@ -194,6 +206,47 @@ export class Outbox {
     this.requestEvery = requestEvery;
     this.sinceRequest = 0;
     this.lastH = 0;
+  }
+
+  // --- to another worker ---------------------------------------------------------------------------------------------
+
+  /** Positions of the first entry that is held and of the one that comes next, for {@link at}. */
+  get first(): number {
+    return this.acked;
+  }
+  get next(): number {
+    return this.end;
+  }
+
+  /** The stanza at a position, with its own opening bytes; undefined where nothing is held that is to be sent (again). */
+  at(position: number): Entry | undefined {
+    const at = (position & (this.capacity - 1)) << 1;
+    const shared = this.ring[at + 1] as Shared | undefined;
+    return shared === undefined || shared.nonza ? undefined : { head: this.ring[at] as Buffer | undefined, shared };
+  }
+
+  /** Goes on where another worker's outbox was, whose stanzas follow by {@link restore}. */
+  continueFrom(h: number, requestEvery: number): void {
+    this.keepUntilAcknowledged(requestEvery);
+    this.lastH = h;
+  }
+
+  /** Queues an entry that had its place within the limits already. `written`: it was sent before, and not acknowledged. */
+  restore({ head, shared }: Entry, written: boolean): void {
+    this.add(head, shared, sizeOf(head, shared));
+    if (written) this.takeOne();
+  }
+
+  // --- acknowledgements ------------------------------------------------------------------------------------------------
+
+  /** The peer's last `h`. */
+  get acknowledged(): number {
+    return this.lastH;
+  }
+
+  /** Whether so much was sent. */
+  covers(h: number): boolean {
+    return (h - this.lastH) >>> 0 <= this.unacked;
   }
 
   /** Applies the peer's `h` (XEP-0198 §4, counters wrap at 2^32). False when it acknowledges more than was sent. */
@@ -315,6 +368,7 @@ export class Outbox {
     // Where nobody is connected there is nobody to disconnect.
     if (incoming.node !== undefined && (this.policy !== 'disconnect' || this.sink === undefined)) {
       count(counters.drops, 'outbox_full');
+      this.dropped++;
       return false;
     }
     count(counters.drops, 'outbox_overflow');
@@ -349,8 +403,14 @@ export class Outbox {
     this.unsent -= size;
     this.droppable -= size;
     this.release(at, shared);
+    this.dropped++;
     count(counters.drops, reason);
   }
+}
+
+/** All bytes of a stanza. */
+export function whole({ head, shared }: Entry): Buffer {
+  return head === undefined ? shared.bytes : Buffer.concat([head, shared.bytes]);
 }
 
 function sizeOf(head: Buffer | undefined, shared: Shared): number {

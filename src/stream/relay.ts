@@ -6,7 +6,18 @@ import { scratch } from './scratch.js';
 import type { Receiver, Transport, TransportKind } from './transport.js';
 
 /** First byte of a relay frame; the relay's number follows. Up: socket to session. Down: session to socket. */
-const OP = { bytes: 1, message: 2, gone: 3, written: 4, write: 5, end: 6, destroy: 7, pause: 8, resume: 9 } as const;
+const OP = {
+  bytes: 1,
+  message: 2,
+  gone: 3,
+  written: 4,
+  dismissed: 5,
+  write: 6,
+  end: 7,
+  destroy: 8,
+  pause: 9,
+  resume: 10,
+} as const;
 const HEADER = 5;
 const NONZA_ROOM = 128;
 
@@ -97,6 +108,10 @@ export class RelayOutlet implements Receiver {
   closed(): void {
     this.forget();
     this.bus.send(this.peer, CHANNEL.relay, header(OP.gone, this.id));
+  }
+
+  dismissed(): void {
+    this.bus.send(this.peer, CHANNEL.relay, header(OP.dismissed, this.id));
   }
 
   /** The worker with the session died, and the session with it. */
@@ -206,6 +221,7 @@ export class RelayInlet implements Transport {
   told(op: number, body: Buffer): void {
     if (op === OP.bytes || op === OP.message) this.receiver?.receive(body, op === OP.message);
     else if (op === OP.gone) this.lost();
+    else if (op === OP.dismissed) this.receiver?.dismissed();
     else if (op === OP.written && this.underWay > 0) {
       this.underWay = 0;
       this.receiver?.writable();

@@ -13,6 +13,7 @@ const NOTHING = Buffer.alloc(0);
 export class TcpTransport implements Transport {
   kind: TransportKind = 'tcp';
   readonly framed = false;
+  redirectable = true;
   readonly remoteAddress: string;
   private blocked = false;
   private gone = false;
@@ -44,6 +45,7 @@ export class TcpTransport implements Transport {
   /** `read`: false while TLS has to come first. */
   start(receiver: Receiver, read: boolean): void {
     this.receiver = receiver;
+    this.redirectable = read;
     if (read) this.socket.on('data', this.onData);
   }
 

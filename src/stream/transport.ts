@@ -9,6 +9,8 @@ export interface Transport extends Sink {
   readonly framed: boolean;
   readonly secure: boolean;
   readonly remoteAddress: string;
+  /** Its client can be sent to another host's port for TCP with STARTTLS. */
+  readonly redirectable?: boolean;
   /** Stops and restarts reading. */
   pause(): void;
   resume(): void;
@@ -28,6 +30,8 @@ export interface Receiver {
   writable(): void;
   /** The carrier is gone. Called once. */
   closed(): void;
+  /** The worker that has the carrier is closing: it should go soon. */
+  dismissed(): void;
 }
 
 /** How long a peer may take to answer our close before the socket is destroyed, in milliseconds (RFC 6120 §4.4). */
