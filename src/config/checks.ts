@@ -4,16 +4,20 @@ import { isIP } from 'node:net';
 import { domainToASCII } from 'node:url';
 import { parseJid } from '../jid/jid.js';
 import type { Config } from './config.js';
+import { checkRedis } from './check-redis.js';
 import { findOption, valueOf } from './options.js';
 import type { Problem } from './problem.js';
 import { suggest } from './suggest.js';
 
-/** `beside` is another setting that has a part in it: its place is shown when `key` was left to its default. */
-export type Finding = Omit<Problem, 'where'> & { beside?: string };
+/**
+ * `beside` is another setting that has a part in it: its place is shown when `key` was left to its default. What is found
+ * `inFile` is a problem only where the setting stands in the file.
+ */
+export type Finding = Omit<Problem, 'where'> & { beside?: string; inFile?: boolean };
 
 /** What no single setting shows: whether the settings fit together and the files that they name are there. */
 export function checkWhole(config: Config): Finding[] {
-  return [addresses, listeners, processes, certificates, sizes, exposure].flatMap((check) => check(config));
+  return [addresses, listeners, processes, certificates, sizes, exposure, redis].flatMap((check) => check(config));
 }
 
 function addresses(config: Config): Finding[] {
@@ -178,6 +182,10 @@ function exposure(config: Config): Finding[] {
       warning: true,
     });
   return found;
+}
+
+function redis(config: Config): Finding[] {
+  return checkRedis(config, !isLoopback(config.listen_address));
 }
 
 /** Whether an address or host name leads to this machine only. */

@@ -36,11 +36,20 @@ export function loadConfig(sources: Sources): Loaded {
   const merged = merge(layers);
   const parsed = schema.safeParse(merged.values);
   const problems = [...merged.problems];
-  if (parsed.success) problems.push(...checkWhole(parsed.data).map((found) => located(found, merged.places)));
-  else problems.push(...parsed.error.issues.map((issue) => located(explain(issue, merged.values), merged.places)));
+  if (parsed.success) {
+    const found = checkWhole(parsed.data).filter(
+      ({ key, inFile }) => !inFile || IN_FILE.test(merged.places.get(key!) ?? ''),
+    );
+    problems.push(...found.map((finding) => located(finding, merged.places)));
+  }
+  if (!parsed.success)
+    problems.push(...parsed.error.issues.map((issue) => located(explain(issue, merged.values), merged.places)));
   const usable = parsed.success && !problems.some((problem) => !problem.warning);
   return { config: usable ? parsed.data : undefined, problems, file };
 }
+
+/** Line and column of a place in the file. */
+const IN_FILE = /:\d+:\d+$/;
 
 function merge(layers: readonly Source[]): Source {
   const places = new Map(layers.flatMap((layer) => [...layer.places]));
@@ -87,6 +96,6 @@ function show(value: unknown): string {
   return typeof value === 'string' && value !== '' ? `"${value}"` : JSON.stringify(value);
 }
 
-function located({ beside, ...found }: Finding, places: ReadonlyMap<string, string>): Problem {
+function located({ beside, inFile: _, ...found }: Finding, places: ReadonlyMap<string, string>): Problem {
   return { where: places.get(found.key ?? '') ?? places.get(beside ?? '') ?? 'defaults', ...found };
 }

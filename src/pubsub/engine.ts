@@ -2,6 +2,7 @@ import type { Logger } from 'pino';
 import type { Bus } from '../cluster/bus.js';
 import type { Config } from '../config/config.js';
 import type { Jid } from '../jid/jid.js';
+import { count, counters } from '../metrics/counters.js';
 import type { Session } from '../session/session.js';
 import { type Affiliation, type Store, StoreError } from '../store/store.js';
 import type { Element } from '../xml/element.js';
@@ -48,6 +49,9 @@ export interface Actor {
   session: Endpoint | undefined;
 }
 
+/** The store was away so long ago, in milliseconds, that it is another outage. */
+const OUTAGE_MS = 60_000;
+
 /** RFC 7622 §3.4: a NodeID should be fit for a resourcepart (XEP-0060 §4.6.2), and item ids are held to the same length. */
 const NAME_BYTES = 1023;
 
@@ -68,6 +72,8 @@ export class Engine {
   readonly expiry: Expiry;
   readonly notices: Notices;
   private readonly router: Post;
+  /** When the store was last found away. */
+  private outageTold = -Infinity;
   private readonly tasks = new Set<Promise<void>>();
   private doubting = false;
 
@@ -223,8 +229,20 @@ export class Engine {
   /** What a request is told when the store, or something else, did not do its work. */
   failed(error: unknown): Refusal {
     if (error instanceof StoreError && error.reason === 'full') return new Refusal('store-full');
+    if (error instanceof StoreError && error.reason === 'unavailable') {
+      this.outage(error);
+      return new Refusal('internal-error');
+    }
     this.log.error({ err: error }, 'a request to the pub-sub service failed');
     return new Refusal('internal-error');
+  }
+
+  /** All requests of an outage fail for the same reason: it is said once in a while, and each is counted. */
+  private outage(error: StoreError): void {
+    count(counters.drops, 'store_unavailable');
+    const now = performance.now();
+    if (now - this.outageTold > OUTAGE_MS) this.log.error({ err: error }, 'the store is not available: requests fail');
+    this.outageTold = now;
   }
 
   /** Work that nobody waits for; its failure is logged. */

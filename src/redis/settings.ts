@@ -3,12 +3,10 @@ import { isIP } from 'node:net';
 import type { ConnectionOptions } from 'node:tls';
 import type { RedisOptions } from 'ioredis';
 import type { Config } from '../config/config.js';
+import { type Address, parseAddress, parseRedisUrl } from '../config/redis-address.js';
 import { RedisRefused } from './redis.js';
 
-export interface Address {
-  host: string;
-  port: number;
-}
+export type { Address };
 
 /** Where Redis is and how it is reached, from the section `redis` of the configuration. */
 export interface Settings {
@@ -55,27 +53,19 @@ export function settingsOf(config: Config['redis']): Settings {
 }
 
 /** @throws RedisRefused */
-export function urlOf(text: string): URL {
-  let url: URL | undefined;
-  try {
-    url = new URL(text);
-  } catch {
-    // Told below.
-  }
-  if (!url || !/^rediss?:$/.test(url.protocol) || !/^\/?\d*$/.test(url.pathname))
-    throw new RedisRefused(
-      'redis.url is not an address of Redis: write redis://host:6379, or rediss:// for TLS, and /number for a database',
-    );
-  return url;
+function urlOf(text: string): URL {
+  const url = parseRedisUrl(text);
+  if (url !== undefined) return url;
+  throw new RedisRefused(
+    'redis.url is not an address of Redis: write redis://host:6379, or rediss:// for TLS, and /number for a database',
+  );
 }
 
 /** @throws RedisRefused */
 export function addressOf(key: string, text: string): Address {
-  const match = /^(?:\[([^\]]+)\]|([^:[\]]+)):(\d{1,5})$/.exec(text);
-  const port = Number(match?.[3]);
-  if (!match || port < 1 || port > 65535)
-    throw new RedisRefused(`${key}: "${text}" is not an address: write host:port, such as 10.0.0.1:6379`);
-  return { host: (match[1] ?? match[2])!, port };
+  const address = parseAddress(text);
+  if (address !== undefined) return address;
+  throw new RedisRefused(`${key}: "${text}" is not an address: write host:port, such as 10.0.0.1:6379`);
 }
 
 export function written({ host, port }: Address): string {

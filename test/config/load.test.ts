@@ -112,6 +112,18 @@ describe('settings that do not fit together', () => {
     [['domain=a@b'], 'domain: "a@b" is not a domain'],
     [['listen_address=*'], 'listen_address: "*" is not an address'],
     [['limits.stanza_bytes=16777216', 'limits.scanner_bytes=16777215'], 'limits.scanner_bytes'],
+    [['store=redis', 'redis.url=localhost'], '--set redis.url: redis.url: is not an address of Redis'],
+    [['store=redis', 'redis.nodes=a:1,b'], 'redis.nodes: "b" is not an address'],
+    [['store=redis', 'redis.sentinels=b'], 'redis.sentinels: "b" is not an address'],
+    [['store=redis', 'redis.nodes=a:1', 'redis.sentinels=b:1'], 'redis.sentinels: are given beside redis.nodes'],
+    [['store=redis', 'redis.nodes=a:1', 'redis.url=redis://a/1'], 'redis.url: names a database'],
+    [['store=redis', 'redis.username=ann'], '--set redis.username: redis.password: is missing for redis.username'],
+    [['store=redis', 'redis.ca=/nowhere/ca.pem'], 'redis.ca: is given, and redis.url asks for no TLS'],
+    [
+      ['store=redis', 'redis.url=rediss://a', 'redis.ca=/nowhere/ca.pem'],
+      'redis.ca: "/nowhere/ca.pem" cannot be read: ENOENT',
+    ],
+    [['store=redis', 'redis.url=rediss://a', 'redis.ca=/dev/null'], 'redis.ca: "/dev/null" holds no certificate'],
   ])('%j', (set, expected) => {
     const { config, said } = load({ set });
     expect(config).toBeUndefined();
@@ -119,6 +131,20 @@ describe('settings that do not fit together', () => {
   });
   it('allows free ports and off more than once', () => {
     expect(load({ set: ['c2s.port=0', 'c2s_tls.port=0', 'http.port=off'] }).config).toBeDefined();
+  });
+  it('warns of settings of a cluster that do nothing, and of a password that lies in a file of a public broker', () => {
+    const alone = load({ set: ['cluster.host=a'] });
+    expect(alone.config).toBeDefined();
+    expect(alone.said).toContain('warning: --set cluster.host: cluster.host: does nothing with store: lmdb');
+    const yaml = 'store: redis\nlisten_address: 0.0.0.0\nredis:\n  url: redis://:secret@a\n  password: secret\n';
+    const { config, said } = load({ yaml });
+    expect(config).toBeDefined();
+    expect(said).toContain('warning: thrum.yaml:4:8: redis.url: holds a password, readable in the file');
+    expect(said).toContain('warning: thrum.yaml:5:13: redis.password: holds a password, readable in the file');
+    expect(said).toContain('give it as THRUM_REDIS_PASSWORD');
+    const environment = { THRUM_REDIS_PASSWORD: 'secret' };
+    expect(load({ yaml: 'store: redis\nlisten_address: 0.0.0.0\n', environment }).said).toBe('');
+    expect(load({ yaml: 'store: redis\nredis:\n  password: secret\n' }).said).toBe('');
   });
   it('only warns of what is doubtful: no limits in public, an outbox smaller than a stanza', () => {
     const { config, said } = load({ set: ['listen_address=0.0.0.0', 'limits.enabled=false', 'c2s.tls=optional'] });

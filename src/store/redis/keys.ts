@@ -49,9 +49,4 @@ export class Keys {
   index(kind: string, tag: string): [entries: string, pending: string] {
     return [`${this.prefix}:${kind}:{${tag}}`, `${this.prefix}:${kind}-pending:{${tag}}`];
   }
-
-  /** HASH, shared with the cluster: field `store` holds the format of all this. */
-  meta(): string {
-    return `${this.prefix}:cluster:meta:{cluster}`;
-  }
 }

@@ -1,17 +1,13 @@
 import type { Logger } from 'pino';
 import type { Redis } from '../../redis/redis.js';
-import { type Store, StoreError } from '../store.js';
+import type { Store } from '../store.js';
 import { RedisAccounts } from './accounts.js';
-import { Request } from './calls.js';
 import { assureDurability } from './durability.js';
 import { Indexes } from './indexes.js';
 import { RedisItems } from './items.js';
 import { Keys } from './keys.js';
 import { Lanes } from './lanes.js';
 import { RedisNodes } from './nodes.js';
-
-/** Layout of the keys (keys.ts, pack.ts); a store of another format is refused. */
-const FORMAT = 1;
 
 export interface RedisStoreOptions {
   /** Acknowledge writes when Redis has them, or when they are on its disk. */
@@ -35,18 +31,12 @@ export class RedisStore implements Store {
     this.items = new RedisItems(redis, keys, this.lanes);
   }
 
-  /** @throws StoreError with a sentence for the operator. */
+  /**
+   * Whether the keys are of a format that this version reads, is told by src/redis/keyspace.ts.
+   *
+   * @throws StoreError with a sentence for the operator.
+   */
   static async open(redis: Redis, options: RedisStoreOptions): Promise<RedisStore> {
-    const meta = new Keys(redis.prefix).meta();
-    const request = new Request(redis);
-    await request.write('HSETNX', meta, 'store', FORMAT);
-    const format = String(await request.read('HGET', meta, 'store'));
-    if (format !== String(FORMAT))
-      throw new StoreError(
-        'unavailable',
-        `The keys of "${redis.prefix}" in Redis have format ${format}, this version reads ${FORMAT}: ` +
-          'use the version that wrote them, or another redis.prefix',
-      );
     await assureDurability(redis, options);
     return new RedisStore(redis);
   }
