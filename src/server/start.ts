@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { adminNotice, banner, readyLine, status, type Started } from '../cli/banner.js';
 import { ControlServer } from '../cli/control.js';
 import type { Operations } from '../cli/admin.js';
+import { workerNumbers } from '../cluster/hosts/numbers.js';
 import { Supervisor, type WorkerInfo } from '../cluster/supervisor.js';
 import { wipeSessionTables } from '../cluster/session-table.js';
 import type { Config } from '../config/config.js';
@@ -74,6 +75,7 @@ export async function startServer(config: Config, options: { json: boolean }): P
     backlogBytes: config.limits.bus_backlog_bytes,
     graceSeconds: config.shutdown.grace_seconds,
     nodeFlags: WORKER_FLAGS,
+    numbers: cluster && workerNumbers(cluster.redis),
     log,
   });
   const metrics = new PoolMetrics(() => supervisor.askAll('metrics', {}));
