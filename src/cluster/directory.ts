@@ -25,8 +25,10 @@ export interface Directory {
    * machine, else by a promise. It never rejects: what cannot be learnt in time is {@link UNKNOWN}.
    */
   remote(bare: string): Entries | Promise<Entries>;
-  /** Sessions in the whole pool. */
+  /** Sessions in the whole pool or cluster, as far as known at the moment. */
   count(): number;
+  /** The same for each shard, freshly counted, where there is a cluster. */
+  shards?(): Promise<{ shard: number; sessions: number }[]>;
   /** Resolves when no write is under way; those that come wait for {@link release}. For another process that opens the tables. */
   hold?(): Promise<void>;
   release?(): void;

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { open, type RootDatabase } from 'lmdb';
+import { Bounded } from './bounded.js';
 import { CHANNEL, type Bus } from './bus.js';
 import { count, counters } from '../metrics/counters.js';
 import type { BindOutcome, BindRules, Directory, Entries, SessionEntry } from './directory.js';
@@ -30,7 +31,6 @@ const READERS = 1024;
 /** Entries that a sweep looks at before it lets others work. */
 const SWEEP_SLICE = 500;
 const RETRY_MS = 1_000;
-const TELL_MS = 1_000;
 /** The version of a row that is not there, to LMDB. */
 const ABSENT = null;
 const NONE: Entries = [];
@@ -46,7 +46,7 @@ const ADOPTING: BindRules = { replace: false, room: Infinity };
  * JavaScript runs, and none is waited for on the event loop.
  */
 export class LmdbDirectory implements Directory {
-  private readonly shards: RootDatabase<Row, Buffer>[];
+  private readonly tables: RootDatabase<Row, Buffer>[];
   private readonly bus: Bus;
   /** Entries at other workers by bare JID; the bus says when they change. */
   private readonly cache: Generations<Entries>;
@@ -58,15 +58,14 @@ export class LmdbDirectory implements Directory {
   /** Set while another process opens the tables: nothing is written until it resolves. */
   private gate: Promise<void> | undefined;
   private openGate: (() => void) | undefined;
-  private barrier: Promise<void> | undefined;
-  private bounded: Promise<void> | undefined;
+  private readonly bounded = new Bounded();
 
   constructor(options: LmdbDirectoryOptions) {
     const { bus, path, shards, cache = CACHE } = options;
     this.bus = bus;
     this.cache = new Generations(cache);
     this.base = bus.self * 2 ** 31;
-    this.shards = Array.from({ length: shards }, (_, index) =>
+    this.tables = Array.from({ length: shards }, (_, index) =>
       open<Row, Buffer>({
         path: join(path, `shard-${index}`),
         keyEncoding: 'binary',
@@ -170,13 +169,13 @@ export class LmdbDirectory implements Directory {
 
   count(): number {
     let sum = 0;
-    for (const shard of this.shards) sum += (shard.getStats() as { entryCount: number }).entryCount;
+    for (const shard of this.tables) sum += (shard.getStats() as { entryCount: number }).entryCount;
     return sum;
   }
 
   /** Removes what a dead worker left; one worker is asked to for each death. Readers skip such entries anyway. */
   async sweep(worker: number): Promise<void> {
-    for (const shard of this.shards) {
+    for (const shard of this.tables) {
       // A killed reader would keep its snapshot's pages for ever.
       shard.readerCheck();
       let start: Buffer | undefined;
@@ -195,7 +194,7 @@ export class LmdbDirectory implements Directory {
 
   async hold(): Promise<void> {
     this.gate ??= new Promise((resolve) => (this.openGate = resolve));
-    await Promise.all(this.shards.map((shard) => shard.committed));
+    await Promise.all(this.tables.map((shard) => shard.committed));
   }
 
   release(): void {
@@ -206,7 +205,7 @@ export class LmdbDirectory implements Directory {
   async close(): Promise<void> {
     this.closed = true;
     this.release();
-    await Promise.all(this.shards.map((shard) => shard.close()));
+    await Promise.all(this.tables.map((shard) => shard.close()));
   }
 
   /**
@@ -226,26 +225,11 @@ export class LmdbDirectory implements Directory {
     }
   }
 
-  /**
-   * Resolves when no worker remembers what was there before. One that does not answer for a second is not waited for:
-   * the news lies before everything else that it has to read.
-   */
+  /** Resolves when no worker remembers what was there before. */
   private tell(bare: string): Promise<void> {
     if (this.bus.peers.size === 0) return Promise.resolve();
     this.bus.broadcast(CHANNEL.directory, Buffer.from(bare));
-    const barrier = this.bus.barrier();
-    // Binds of one tick share the barrier, and so the clock.
-    if (barrier !== this.barrier) {
-      this.barrier = barrier;
-      this.bounded = new Promise((resolve) => {
-        const timer = setTimeout(resolve, TELL_MS);
-        void barrier.then(() => {
-          clearTimeout(timer);
-          resolve();
-        });
-      });
-    }
-    return this.bounded!;
+    return this.bounded.wait(this.bus.barrier());
   }
 
   private lives(worker: number): boolean {
@@ -255,7 +239,7 @@ export class LmdbDirectory implements Directory {
   private shard(bare: string): RootDatabase<Row, Buffer> {
     let hash = 0x811c9dc5; // FNV-1a
     for (let i = 0; i < bare.length; i++) hash = Math.imul(hash ^ bare.charCodeAt(i), 0x01000193);
-    return this.shards[(hash >>> 8) & (this.shards.length - 1)]!;
+    return this.tables[(hash >>> 8) & (this.tables.length - 1)]!;
   }
 
   /** Unique in the pool: LMDB keeps versions as doubles, which hold 2^22 workers' 2^31 writes exactly. */

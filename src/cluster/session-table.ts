@@ -1,8 +1,11 @@
 import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Directory } from './directory.js';
+import type { Logger } from 'pino';
+import type { Redis } from '../redis/redis.js';
+import type { Directory, SessionEntry } from './directory.js';
 import type { Membership } from './member.js';
 import { MemoryDirectory } from './memory-directory.js';
+import type { Company } from './redis-directory.js';
 
 const SHARDS_MAX = 16;
 
@@ -25,15 +28,30 @@ export function shardCount(workers: number): number {
   return shards;
 }
 
-/**
- * Opens the session directory of a member of the pool, before `pool.connect()`. A lone worker's is a map in memory; LMDB is
- * loaded only by those who need it.
- */
-export async function openDirectory(options: {
+export interface DirectoryOptions {
   pool: Pick<Membership, 'bus' | 'workers' | 'onDeparted'>;
   dataDir: string;
-}): Promise<Directory> {
-  const { pool, dataDir } = options;
+  /** Where there are many hosts. */
+  cluster?: {
+    redis: Redis;
+    hosts: Company;
+    leaseSeconds: number;
+    /** A session of this worker whose resource another one has by now: it has to end. */
+    onLost: (entry: SessionEntry) => void;
+    log: Logger;
+  };
+}
+
+/**
+ * Opens the session directory of a member of the pool, before `pool.connect()`. A lone worker's is a map in memory, that of many hosts
+ * lies in Redis; code is loaded only by those who need it.
+ */
+export async function openDirectory(options: DirectoryOptions): Promise<Directory> {
+  const { pool, dataDir, cluster } = options;
+  if (cluster !== undefined) {
+    const { RedisDirectory } = await import('./redis-directory.js');
+    return new RedisDirectory({ ...cluster, verifyMs: cluster.leaseSeconds * 1000 });
+  }
   if (pool.workers === 1) return new MemoryDirectory();
   const { LmdbDirectory } = await import('./lmdb-directory.js');
   const directory = new LmdbDirectory({

@@ -37,6 +37,8 @@ export const counters = {
   routes: {} as Record<string, number>,
   /** Bytes queued in all outboxes of this worker. */
   outboxBytes: 0,
+  /** Entries of the session directory that were not as this worker had left them, and were put right. */
+  reconciliations: 0,
   busFramesOut: 0,
   busFramesIn: 0,
   busBytesOut: 0,

@@ -145,6 +145,12 @@ export const definitions: readonly Definition[] = [
     () => counters.stanzaErrors,
   ),
 
+  counter(
+    'thrum_directory_reconciliations_total',
+    'Entries of the session directory that were not as their worker had left them, and were put right.',
+    () => counters.reconciliations,
+  ),
+
   // Queues.
   gauge('thrum_outbox_bytes', 'Bytes that wait to be written to clients or acknowledged by them.', () => {
     return counters.outboxBytes;
