@@ -29,7 +29,7 @@ export function added(counts: Counts, batch: Batch): Counts {
 
 /**
  * Copies everything from `source` behind the cursor to `target`. What the target has of it already, of an attempt that ended in the
- * middle of a batch, is written again. `done` is called when a batch is on disk; ends early when the signal fires.
+ * middle, is written again. `done` is called when the target has accepted a batch; ends early when the signal fires.
  */
 export async function copy(
   source: Store,
@@ -38,11 +38,27 @@ export async function copy(
   done: (batch: Batch) => Promise<void>,
   signal: AbortSignal,
 ): Promise<void> {
-  for await (const batch of walk(source, from)) {
+  for await (const batch of readingAhead(walk(source, from))) {
     await write(target, batch);
-    await target.flush();
     await done(batch);
     if (signal.aborted) return;
+  }
+}
+
+/** The next is on its way while one is worked on. */
+async function* readingAhead<T>(all: AsyncGenerator<T>): AsyncGenerator<T> {
+  try {
+    let next = all.next();
+    for (;;) {
+      const { done, value } = await next;
+      if (done) return;
+      next = all.next();
+      // Told when it is waited for.
+      next.catch(() => undefined);
+      yield value;
+    }
+  } finally {
+    await all.return(undefined);
   }
 }
 

@@ -3,7 +3,10 @@ import type { Checkpoint, CheckpointFile } from './checkpoint.js';
 import { added, copy, NONE, type Counts } from './copy.js';
 import { digest, KINDS, type Digest } from './digest.js';
 import { firstDifference, type Names } from './difference.js';
-import { BEGINNING } from './walk.js';
+import { BEGINNING, type Batch } from './walk.js';
+
+/** How often it is written down how far it has come: what was done since is done again after a crash. */
+const CHECKPOINT_MS = 250;
 
 export interface Migration {
   source: Store;
@@ -55,15 +58,26 @@ export async function transfer(migration: Migration): Promise<boolean> {
   if (checkpoint.copied) return true;
   progress.begin('copying', checkpoint.total);
   progress.at(checkpoint.counts);
-  const done = async (batch: Parameters<typeof added>[1]) => {
-    checkpoint = { ...checkpoint, cursor: batch.cursor, counts: added(checkpoint.counts, batch) };
-    await file.write(checkpoint);
-    progress.at(checkpoint.counts);
+  let written = -Infinity;
+  const keep = async (more: Partial<Checkpoint> = {}) => {
+    await target.flush();
+    await file.write((checkpoint = { ...checkpoint, ...more }));
+    written = performance.now();
   };
-  await copy(source, target, checkpoint.cursor, done, signal);
-  if (signal.aborted) return false;
-  await file.write({ ...checkpoint, copied: true });
-  return true;
+  const done = async (batch: Batch) => {
+    checkpoint = { ...checkpoint, cursor: batch.cursor, counts: added(checkpoint.counts, batch) };
+    progress.at(checkpoint.counts);
+    if (performance.now() - written >= CHECKPOINT_MS) await keep();
+  };
+  try {
+    await copy(source, target, checkpoint.cursor, done, signal);
+  } catch (error) {
+    // A target that cannot even keep what it has accepted is gone on with from where it was known to be.
+    await keep().catch(() => undefined);
+    throw error;
+  }
+  await keep({ copied: !signal.aborted });
+  return !signal.aborted;
 }
 
 async function begin({ source, target, names, route, file, progress, signal }: Migration): Promise<Checkpoint> {

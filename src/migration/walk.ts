@@ -21,8 +21,8 @@ export interface Batch {
 /** Accounts in a batch; names of nodes read at a time; items of one node, where it has that many. */
 const AT_ONCE = 500;
 /** Nodes in a batch, and how many items of each at most: such a batch holds 1024 payloads. */
-const NODES = 32;
-const FIRST_ITEMS = 32;
+const NODES = 64;
+const FIRST_ITEMS = 16;
 /** Nearly that many bytes of payloads are asked for at a time. */
 const PAGE_BYTES = 4 * 2 ** 20;
 
