@@ -7,7 +7,7 @@ import { type Store, StoreError } from '../store/store.js';
 import { operations, type Operations } from './admin.js';
 import { controlRequest } from './control.js';
 import { CliError } from './failure.js';
-import { livingHosts } from './hosts.js';
+import { livingHosts } from './roster.js';
 
 type Name = keyof Operations;
 type Args<N extends Name> = Parameters<Operations[N]>[0];

@@ -9,7 +9,7 @@ import { openStore } from '../store/open.js';
 import type { Store } from '../store/store.js';
 import { serverSecret } from '../stream/sasl/secret.js';
 import { CliError } from './failure.js';
-import { livingHosts } from './hosts.js';
+import { livingHosts } from './roster.js';
 
 /** A store of the configuration, opened by a command while no broker uses it. */
 export interface Place {

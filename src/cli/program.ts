@@ -47,6 +47,7 @@ function program(): Command {
   users(thrum);
   nodes(thrum);
   stores(thrum);
+  clusters(thrum);
   clients(thrum);
   return thrum;
 }
@@ -169,6 +170,19 @@ function stores(thrum: Command): void {
       'thrum migrate --from redis --to lmdb --set data_dir=/var/lib/thrum',
       'thrum migrate --from lmdb --to redis --verify-only',
     ],
+  );
+}
+
+function clusters(thrum: Command): void {
+  const cluster = group(thrum, 'cluster', 'many hosts on one Redis');
+  examples(
+    command(cluster, 'status', 'show hosts, workers, lag, shards and Redis')
+      .option('--json', 'as JSON')
+      .action(async (options, command: Command) => {
+        const { clusterStatus } = await import('./cluster.js');
+        say(await clusterStatus(configured(command.optsWithGlobals()), options));
+      }),
+    ['thrum cluster status', 'thrum cluster status --json --set store=redis --set redis.url=redis://10.0.0.5:6379/0'],
   );
 }
 

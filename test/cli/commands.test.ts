@@ -22,14 +22,22 @@ describe('help', () => {
       'node remove --help',
       'sensor --help',
     ],
-    ...['watch --help', 'demo --help', 'migrate --help', 'check-config --help', 'config-reference --help'],
+    ...[
+      'watch --help',
+      'demo --help',
+      'migrate --help',
+      'cluster --help',
+      'cluster status --help',
+      'check-config --help',
+      'config-reference --help',
+    ],
   ])('%s explains itself and ends with 0', async (args) => {
     const { code, out, err } = await thrum(args);
     expect(code).toBe(0);
     expect(err).toBe('');
     expect(out).toContain('Usage: thrum');
     expect(out).toContain('--set <key=value>');
-    if (!/^(user|node) --help/.test(args)) expect(out).toContain('Examples:\n  thrum ');
+    if (!/^(user|node|cluster) --help/.test(args)) expect(out).toContain('Examples:\n  thrum ');
   });
   it('--version prints the version of the package', async () => {
     const { version } = JSON.parse(readFileSync('package.json', 'utf8')) as { version: string };

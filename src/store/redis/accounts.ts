@@ -49,7 +49,7 @@ export class RedisAccounts implements AccountStore {
 
   async list(after: string | undefined, limit: number): Promise<string[]> {
     const request = new Request(this.redis);
-    return merged(limit, (shard) => request.names(this.keys.users(shard), after, limit));
+    return merged(limit, (shard, most) => request.names(this.keys.users(shard), after, most));
   }
 
   async count(): Promise<number> {

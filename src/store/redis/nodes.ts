@@ -144,10 +144,10 @@ export class RedisNodes implements NodeStore {
 
   async list(after: string | undefined, limit: number): Promise<string[]> {
     const request = new Request(this.redis);
-    return merged(limit, async (shard) => {
+    return merged(limit, async (shard, most) => {
       const keys = this.nodesIndex(shard);
       const pending = await this.indexes.pending(request, keys);
-      const listed = await request.names(keys[0], after, limit + pending.size);
+      const listed = await request.names(keys[0], after, most + pending.size);
       if (pending.size === 0) return listed;
       const start = after === undefined ? undefined : Buffer.from(after);
       const names = [...pending.keys()].filter((name) => !start || Buffer.compare(Buffer.from(name), start) > 0);

@@ -1,0 +1,129 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
+import type { ClusterReading } from '../../src/cli/cluster-reading.js';
+import type { Member } from '../../src/cluster/hosts/hosts.js';
+import { inboxKey } from '../../src/cluster/hosts/keys.js';
+import { redisInstalled, RedisCluster, RedisServer } from '../support/redis.js';
+import { TestServer } from '../support/server.js';
+import { thrum } from './spawn.js';
+
+// Each test starts several processes, and machines are busy.
+vi.setConfig({ testTimeout: 120_000 });
+
+let folder: string;
+beforeAll(() => void (folder = mkdtempSync(join(tmpdir(), 'thrum-cluster-'))));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+const status = (...args: string[]) => thrum(folder, ['cluster', 'status', '--set', 'store=redis', ...args]);
+
+function member(number: number, facts: Partial<Member> = {}): Member {
+  const started = Date.now() - 3_600_000;
+  return {
+    number,
+    epoch: 1,
+    host: 'north',
+    advertise: '',
+    slot: 0,
+    pid: 100,
+    version: '0.1.0',
+    started,
+    draining: false,
+    ...facts,
+  };
+}
+
+describe.skipIf(!redisInstalled)('thrum cluster status', () => {
+  let redis: RedisServer;
+  beforeAll(async () => void (redis = await RedisServer.start()));
+  afterAll(() => redis.stop());
+  beforeEach(() => redis.command('FLUSHALL'));
+  const at = () => ['--set', `redis.url=${redis.url}`];
+
+  /** A worker as it shows itself in Redis. */
+  async function enter(worker: Member, leaseLeft: number): Promise<void> {
+    await redis.command('HSET', 'thrum:cluster:meta:{cluster}', 'cluster', 'fleet', 'domain', 'example.org');
+    await redis.command('HSET', 'thrum:cluster:workers:{cluster}', String(worker.number), JSON.stringify(worker));
+    await redis.command('ZADD', 'thrum:cluster:leases:{cluster}', Date.now() + leaseLeft, String(worker.number));
+  }
+
+  it('shows workers by host, their leases, sessions and what waits for them', async () => {
+    await enter(member(4097, { host: 'south', epoch: 12, draining: true }), 600_000);
+    await enter(member(2, { slot: 1, pid: 102, epoch: 9 }), -5);
+    await enter(member(1, { epoch: 8 }), 600_000);
+    for (let i = 0; i < 5; i++) await redis.command('SADD', 'thrum:held:{d017}:1', `ann@example.org/${i}`);
+    await redis.command('SADD', 'thrum:held:{d003}:1', 'bob@example.org/x');
+    await redis.command('SADD', 'thrum:held:{d017}:4097', 'eve@example.org/x');
+    const old = Date.now() - 2000;
+    for (const n of [0, 1, 2])
+      await redis.command('XADD', inboxKey({ prefix: 'thrum' }, 4097, 12), `${old}-${n}`, 'f', 'frames');
+    await redis.command('ZADD', 'thrum:cluster:departed:{cluster}', 0, '7:3');
+
+    const { code, out, err } = await status(...at());
+    expect(err).toBe('');
+    expect(code).toBe(0);
+    expect(out).toContain('fleet serves example.org: 2 hosts, 3 workers, 7 sessions\n');
+    expect(out).toMatch(/^north +0 +1 +8 +100 +0\.1\.0 +1:00:\d\d +\d+\.\d s +6 +0 +0 ms +0 B +serves$/m);
+    expect(out).toMatch(/^north +1 +2 +9 +102 .* over +0 .* dead$/m);
+    expect(out).toMatch(/^south +0 +4097 +12 .* 3 .* ms +\S+ K?B +drains$/m);
+    expect(out).toContain('sessions in 128 shards: at least 0, median 0, at most 6 (shard 17)');
+    expect(out).toMatch(/a single Redis\nmaster .*\n127\.0\.0\.1:\d+ +\d+\.\d+\.\d+ +/);
+    expect(out).toContain('1 dead worker still to be cleaned up after');
+
+    const json = JSON.parse((await status(...at(), '--json')).out) as ClusterReading;
+    expect(json.workers.map(({ number, sessions }) => [number, sessions])).toEqual([
+      [1, 6],
+      [2, 0],
+      [4097, 1],
+    ]);
+    expect(json.workers[2]!.inbox.entries).toBe(3);
+    expect(json.workers[2]!.inbox.age).toBeGreaterThanOrEqual(2000);
+    expect(json.shards).toEqual({ count: 128, min: 0, median: 0, max: 6, hottest: 17 });
+    expect(json.redis.masters).toHaveLength(1);
+  });
+
+  it('says what is wrong in a sentence', async () => {
+    const nothing = await status(...at());
+    expect(nothing).toMatchObject({ code: 1, out: '' });
+    expect(nothing.err).toMatch(/there is no cluster under "thrum:" in this Redis\n +→ start a host/);
+    const away = await status('--set', 'redis.url=redis://127.0.0.1:1', '--set', 'redis.patience_seconds=1');
+    expect(away).toMatchObject({ code: 1, out: '' });
+    expect(away.err).toMatch(/^thrum: .*127\.0\.0\.1:1.*redis\.url/);
+  });
+});
+
+describe.skipIf(!redisInstalled)('thrum cluster status on a Redis Cluster', () => {
+  let cluster: RedisCluster;
+  beforeAll(async () => void (cluster = await RedisCluster.start({ masters: 3, replicas: 0 })));
+  afterAll(() => cluster.stop());
+
+  it('shows every master', async () => {
+    const meta = await cluster.ownerOf('thrum:cluster:meta:{cluster}');
+    await meta.command('HSET', 'thrum:cluster:meta:{cluster}', 'cluster', 'fleet', 'domain', 'example.org');
+    const { out, code } = await status('--set', `redis.nodes=[${cluster.nodes.join(', ')}]`);
+    expect(code).toBe(0);
+    expect(out).toContain('fleet serves example.org: 0 hosts, 0 workers, 0 sessions');
+    for (const node of cluster.nodes) expect(out).toContain(node);
+  });
+});
+
+describe('thrum cluster status without a cluster', () => {
+  it('tells of the one host that runs here', async () => {
+    const server = await TestServer.start({ workers: 2 });
+    const at = ['cluster', 'status', '--set', `data_dir=${server.dataDir}`];
+    const { out, code } = await thrum(folder, at);
+    const json = JSON.parse((await thrum(folder, [...at, '--json'])).out) as { workers: number[] };
+    await server.stop();
+    expect(out).toContain(`one host serves localhost: supervisor ${server.pid}, workers ${server.workers.join(', ')}`);
+    expect(json.workers).toEqual(server.workers);
+    expect(code).toBe(0);
+  });
+  it('says that there is none', async () => {
+    const { err, code } = await thrum(folder, ['cluster', 'status', '--set', `data_dir=${folder}`]);
+    expect(err).toMatch(
+      /store: lmdb makes no cluster, and no broker runs on .*\n +→ hosts make a cluster with store: redis/,
+    );
+    expect(code).toBe(1);
+  });
+});
