@@ -5,6 +5,7 @@ import { domainToASCII } from 'node:url';
 import { parseJid } from '../jid/jid.js';
 import type { Config } from './config.js';
 import { checkRedis } from './check-redis.js';
+import { readNetworks } from './networks.js';
 import { findOption, valueOf } from './options.js';
 import type { Problem } from './problem.js';
 import { suggest } from './suggest.js';
@@ -17,7 +18,9 @@ export type Finding = Omit<Problem, 'where'> & { beside?: string; inFile?: boole
 
 /** What no single setting shows: whether the settings fit together and the files that they name are there. */
 export function checkWhole(config: Config): Finding[] {
-  return [addresses, listeners, processes, certificates, sizes, exposure, redis].flatMap((check) => check(config));
+  return [addresses, listeners, balancers, processes, certificates, sizes, exposure, redis].flatMap((check) =>
+    check(config),
+  );
 }
 
 function addresses(config: Config): Finding[] {
@@ -74,6 +77,27 @@ function listeners(config: Config): Finding[] {
       key: 'listen_address',
       what: `"${address}" is not an address`,
       remedy: 'write an IP address of this machine, 0.0.0.0 or :: for all',
+    });
+  return found;
+}
+
+function balancers(config: Config): Finding[] {
+  const { mode, trusted } = config.proxy_protocol;
+  const key = 'proxy_protocol.trusted';
+  const found: Finding[] = readNetworks(trusted).faulty.map((entry) => ({
+    key,
+    what: `"${entry}" is neither an address nor a network`,
+    remedy: 'write 192.0.2.7, 10.0.0.0/8 or 2001:db8::/32',
+  }));
+  if (mode === 'off') return found;
+  if (trusted.length === 0)
+    found.push({ key, what: 'nobody may connect', remedy: 'name the addresses of the load balancers' });
+  if (config.https.port !== 'off')
+    found.push({
+      key: 'https.port',
+      what: 'a load balancer cannot say who the client is in front of its TLS',
+      remedy: 'let it end TLS and connect to http.port, and set https.port: off',
+      warning: true,
     });
   return found;
 }

@@ -149,7 +149,7 @@ export const schema = z.strictObject({
         .enum(['off', 'required'])
         .default('off')
         .describe(
-          'Whether the XMPP listeners expect the PROXY protocol, version 2, in front of every connection, as a load balancer sends it.',
+          'Whether the XMPP listeners expect the PROXY protocol, version 2, in front of every connection, as a load balancer sends it; WebSockets then are for load balancers that speak HTTP and send it, too.',
         ),
       trusted: z
         .array(text.min(1))
@@ -163,7 +163,9 @@ export const schema = z.strictObject({
       connections_per_second: whole(1)
         .default(2000)
         .describe('New connections that each listener of a worker lets in per second; the others wait their turn.'),
-      burst: whole(1).default(4000).describe('Connections that may be let in at once above that rate.'),
+      burst: whole(1)
+        .default(4000)
+        .describe('Connections that may be let in without waiting, above that rate, after a quiet time.'),
       queue: whole(0)
         .default(100_000)
         .describe(
@@ -283,6 +285,11 @@ export const schema = z.strictObject({
       registrations_per_hour: whole(1)
         .default(10)
         .describe('Accounts that may be created in-band from one IP address per hour, at each worker.'),
+      http_requests_per_minute: whole(1)
+        .default(1200)
+        .describe(
+          'HTTP requests from one IP address per minute, at each worker, before further ones get 429; /healthz and /readyz are free, WebSockets count as connections.',
+        ),
       sessions_per_account: whole(1).default(100).describe('Sessions that one account may have at once.'),
       nodes_per_owner: whole(1).default(1000).describe('Pub-sub nodes that one account may have created.'),
       items_per_node: whole(1)

@@ -66,11 +66,23 @@ export function serve(page: Page, secure: boolean, failed: (error: unknown) => v
   };
 }
 
+type Handler = (response: HttpResponse, request: HttpRequest) => void;
+
+/** Answers with 429 (RFC 6585 §4) instead, where the client may not have more. */
+export function rationed(mayRequest: (response: HttpResponse) => boolean): (handler: Handler) => Handler {
+  return (handler) => (response, request) => {
+    if (mayRequest(response)) return handler(response, request);
+    const head = request.getMethod() === 'head';
+    send(response, text('429 Too Many Requests', 'Too many requests; come back in a minute.\n', RETRY), head);
+  };
+}
+
 /** What no route serves. */
 export function notFound(response: HttpResponse, request: HttpRequest): void {
   send(response, text('404 Not Found', 'There is nothing here.\n'), request.getMethod() === 'head');
 }
 
+const RETRY = { 'Retry-After': '60' };
 const ALLOW = { Allow: 'GET, HEAD, OPTIONS' };
 
 function send(response: HttpResponse, { status, type, body, headers }: Answer, head = false): void {

@@ -1,8 +1,8 @@
-import uWS, { type TemplatedApp, type us_listen_socket } from 'uWebSockets.js';
+import uWS, { type HttpResponse, type TemplatedApp, type us_listen_socket } from 'uWebSockets.js';
 import type { Logger } from 'pino';
 import type { Config } from '../config/config.js';
 import { hostMeta, hostMetaJson, webSocketUrls, type Listeners } from './host-meta.js';
-import { json, notFound, serve, text, type Page } from './responses.js';
+import { json, notFound, rationed, serve, text, type Page } from './responses.js';
 
 export { findFreePort } from './ports.js';
 
@@ -26,6 +26,8 @@ export interface HttpOptions {
   metricsText(): Promise<string>;
   /** Why no clients should be sent here now; empty when they are welcome. */
   readiness(): string[];
+  /** Whether whoever asks may have one more answer; not asked for what tells of health. */
+  mayRequest(response: HttpResponse): boolean;
 }
 
 /** Adds routes, such as a WebSocket, to one application. */
@@ -104,6 +106,9 @@ function secureApp(certificates: Certificates | undefined): TemplatedApp {
   return uWS.SSLApp({ cert_file_name: certificate, key_file_name: key });
 }
 
+/** A load balancer that gets no answer there would take the broker for dead. */
+const HEALTH = new Set(['/healthz', '/readyz']);
+
 function route(app: TemplatedApp, secure: boolean, options: HttpOptions): void {
   const { config, port, httpsPort, log } = options;
   const listeners: Listeners = {
@@ -124,8 +129,12 @@ function route(app: TemplatedApp, secure: boolean, options: HttpOptions): void {
       text('426 Upgrade Required', 'XMPP over WebSocket is served here (RFC 7395).\n', { Upgrade: 'websocket' }),
   };
   const failed = (path: string) => (error: unknown) => log.error({ err: error, path }, 'an HTTP request failed');
-  for (const [path, page] of Object.entries(pages)) app.any(path, serve(page, secure, failed(path)));
-  app.any('/*', notFound);
+  const ration = rationed(options.mayRequest);
+  for (const [path, page] of Object.entries(pages)) {
+    const handler = serve(page, secure, failed(path));
+    app.any(path, HEALTH.has(path) ? handler : ration(handler));
+  }
+  app.any('/*', ration(notFound));
 }
 
 function readiness(reasons: string[]) {

@@ -6,6 +6,9 @@ export const counters = {
   /** Connections accepted since the start, and open now, by transport. */
   accepted: { tcp: 0, tls: 0, websocket: 0 },
   open: { tcp: 0, tls: 0, websocket: 0 },
+  /** Connections that were let in, and those that wait for it. */
+  admitted: 0,
+  admissionWaiting: 0,
   bytesIn: 0,
   bytesOut: 0,
   writes: 0,

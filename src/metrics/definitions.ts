@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { counters } from './counters.js';
 import { busySeconds, eventLoopLag, gcSeconds } from './event-loop.js';
-import { publishToWrite, storeLatency, type Histogram } from './histogram.js';
+import { admissionWait, publishToWrite, storeLatency, type Histogram } from './histogram.js';
 import { redisCounters, redisLatency } from './redis.js';
 
 /** What the registry asks when it is scraped, beside the counters. */
@@ -70,6 +70,17 @@ export const definitions: readonly Definition[] = [
     'Connections accepted; one that turns to TLS by STARTTLS counts for both tcp and tls.',
     'transport',
     () => counters.accepted,
+  ),
+  gauge('thrum_admission_waiting', 'Connections that wait to be let in.', () => counters.admissionWaiting),
+  counter(
+    'thrum_admission_admitted_total',
+    'Connections that were let in, at once or after they had waited.',
+    () => counters.admitted,
+  ),
+  histogram(
+    'thrum_admission_wait_seconds',
+    'How long those that had to wait did until they were let in.',
+    admissionWait,
   ),
   gauge('thrum_sessions', 'Bound sessions, including those that wait to be resumed.', () => counters.sessions),
   gauge('thrum_sessions_detached', 'Sessions without a connection that wait to be resumed.', () => counters.detached),

@@ -33,5 +33,8 @@ export const LATENCIES = [
 /** Seconds from a write's call to its acceptance by the store, observed once for each group of writes. */
 export const storeLatency = new Histogram(LATENCIES);
 
+/** Seconds from asking to be let in to being it, of those who had to wait. */
+export const admissionWait = new Histogram([0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120]);
+
 /** Seconds from reading a publish off its socket to having written its notifications to the subscribers of the same worker. */
 export const publishToWrite = new Histogram(LATENCIES);

@@ -30,6 +30,7 @@ import { Accounts } from '../stream/sasl/accounts.js';
 import { Authenticator } from '../stream/sasl/authenticator.js';
 import { ProofCache } from '../stream/sasl/proofs.js';
 import { CertificateStore } from '../stream/tls/certificates.js';
+import { clientAddress } from '../stream/upgrade.js';
 import { serveWebSocket } from '../stream/websocket.js';
 import { Scanner } from '../xml/scanner.js';
 import { TreeBuilder } from '../xml/tree.js';
@@ -168,6 +169,7 @@ async function run(pool: Membership): Promise<void> {
   });
 
   // Listeners.
+  const listeners = new Listeners(streams);
   const http = createHttp({
     config,
     log,
@@ -175,6 +177,7 @@ async function run(pool: Membership): Promise<void> {
     httpsPort: settings.httpsPort,
     certificates,
     metricsText: async () => (await pool.ask('metrics')) as string,
+    mayRequest: (response) => gate.mayRequest(clientAddress(response, listeners.balancers)),
     readiness: () => [
       ...(state.draining ? ['draining'] : []),
       ...(redis !== undefined && !redis.up ? ['redis is away'] : []),
@@ -186,11 +189,13 @@ async function run(pool: Membership): Promise<void> {
       maxMessageBytes: limits.stanza_bytes,
       maxBacklogBytes: limits.outbox_bytes * 2,
       secure,
-      admit: (address) => !state.draining && gate.enter(address),
+      gate,
+      admission: listeners.admission(),
+      balancers: listeners.balancers,
+      draining: () => state.draining,
       connected: (transport) => new Connection(streams, transport),
     }),
   );
-  const listeners = new Listeners(streams);
   await pool.connect();
   const ready: WorkerReady = {
     c2s: await listeners.open(config.c2s.port, false),

@@ -32,6 +32,7 @@ export class Gate {
   private total = 0;
   private readonly perAddress = new Map<string, number>();
   private readonly failures = new Windowed(60_000);
+  private readonly requests = new Windowed(60_000);
 
   constructor(private readonly limits: Config['limits']) {}
 
@@ -62,6 +63,16 @@ export class Gate {
   /** False when the address failed too often in this minute to try once more. */
   mayAuthenticate(address: string): boolean {
     return !this.limits.enabled || this.failures.of(address) < this.limits.failed_authentications_per_minute;
+  }
+
+  /** False when the address has asked for too much by plain HTTP in this minute. */
+  mayRequest(address: string): boolean {
+    if (!this.limits.enabled) return true;
+    if (this.requests.of(address) >= this.limits.http_requests_per_minute) {
+      return this.turnAway('http_requests_per_minute');
+    }
+    this.requests.add(address);
+    return true;
   }
 
   failed(address: string): void {

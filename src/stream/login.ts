@@ -8,6 +8,7 @@ import { decodeBase64 } from './sasl/base64.js';
 import type { Exchange, SaslContext, SaslStep } from './sasl/types.js';
 import { TcpTransport } from './tcp.js';
 import { channelBindings, clientCertificate } from './tls/bindings.js';
+import { WebSocketTransport } from './websocket.js';
 
 export const NS_SASL = 'urn:ietf:params:xml:ns:xmpp-sasl';
 export const MISTAKEN: StreamFailure = {
@@ -153,8 +154,9 @@ export class Login {
 
 /** A WebSocket in the clear is served on loopback, or behind a proxy that ends TLS: there PLAIN is as safe as the link. */
 function isLoopbackWebSocket(connection: Connection): boolean {
-  const { kind, remoteAddress } = connection.transport;
+  const { transport } = connection;
   return (
-    kind === 'websocket' && /^(127\.|::1$|0000:0000:0000:0000:0000:0000:0000:0001$|::ffff:127\.)/.test(remoteAddress)
+    transport instanceof WebSocketTransport &&
+    /^(127\.|::1$|0000:0000:0000:0000:0000:0000:0000:0001$|::ffff:127\.)/.test(transport.peerAddress)
   );
 }

@@ -14,15 +14,16 @@ export class TcpTransport implements Transport {
   kind: TransportKind = 'tcp';
   readonly framed = false;
   redirectable = true;
-  readonly remoteAddress: string;
   private blocked = false;
   private gone = false;
   private receiver!: Receiver;
   private readonly onData = (chunk: Buffer) => this.receiver.receive(chunk, false);
   private readonly onClose = () => this.close();
 
-  constructor(private socket: Socket) {
-    this.remoteAddress = socket.remoteAddress ?? '';
+  constructor(
+    private socket: Socket,
+    readonly remoteAddress: string,
+  ) {
     counters.accepted.tcp++;
     counters.open.tcp++;
     // A reset is only the way the peer leaves: 'close' follows.
@@ -46,7 +47,8 @@ export class TcpTransport implements Transport {
   start(receiver: Receiver, read: boolean): void {
     this.receiver = receiver;
     this.redirectable = read;
-    if (read) this.socket.on('data', this.onData);
+    // Paused is one that had to wait, or was read from before.
+    if (read) this.socket.on('data', this.onData).resume();
   }
 
   /** Lets TLS take over the socket. Resolves when the handshake is done; rejects with its error. */

@@ -1,8 +1,9 @@
-import type { HttpRequest, HttpResponse, TemplatedApp, WebSocket, us_socket_context_t } from 'uWebSockets.js';
+import type { TemplatedApp, WebSocket } from 'uWebSockets.js';
 import { counters, count } from '../metrics/counters.js';
 import type { Outbox } from './outbox.js';
 import { CLOSE_PATIENCE, type Receiver, type Transport } from './transport.js';
 import { framed } from './framing.js';
+import { upgrader, type Origin, type UpgradeOptions } from './upgrade.js';
 
 /** Normal closure (RFC 6455 §7.4.1). */
 const NORMAL = 1000;
@@ -10,9 +11,8 @@ const UNSUPPORTED_DATA = 1003;
 /** What the library says when it has broken the connection off itself. */
 const ABNORMAL = 1006;
 
-interface UserData {
+interface UserData extends Origin {
   transport: WebSocketTransport | undefined;
-  remoteAddress: string;
 }
 
 /** A stream over WebSocket (RFC 7395): every stanza is one text message. */
@@ -27,6 +27,8 @@ export class WebSocketTransport implements Transport {
     private readonly socket: WebSocket<UserData>,
     readonly remoteAddress: string,
     readonly secure: boolean,
+    /** Of what is connected here: the client, or a load balancer. */
+    readonly peerAddress: string,
   ) {
     counters.accepted.websocket++;
     counters.open.websocket++;
@@ -101,15 +103,13 @@ export class WebSocketTransport implements Transport {
   }
 }
 
-export interface WebSocketOptions {
+export interface WebSocketOptions extends UpgradeOptions {
   path: string;
   /** Largest message taken, in bytes. */
   maxMessageBytes: number;
   /** Most bytes that may wait in the socket. */
   maxBacklogBytes: number;
   secure: boolean;
-  /** False refuses the upgrade, e.g. over the limit of connections of that address or while draining. */
-  admit(remoteAddress: string): boolean;
   connected(transport: WebSocketTransport): Receiver;
 }
 
@@ -122,28 +122,10 @@ export function serveWebSocket(app: TemplatedApp, options: WebSocketOptions): vo
     // Idle streams are our own keepalive's business (RFC 6120 §4.6.1).
     idleTimeout: 0,
     sendPingsAutomatically: false,
-    upgrade: (res: HttpResponse, req: HttpRequest, context: us_socket_context_t) => {
-      const protocols = req.getHeader('sec-websocket-protocol');
-      const remoteAddress = Buffer.from(res.getRemoteAddressAsText()).toString('latin1');
-      if (!protocols.split(',').some((protocol) => protocol.trim().toLowerCase() === 'xmpp')) {
-        res.writeStatus('400 Bad Request').end('The WebSocket subprotocol must be "xmpp" (RFC 7395 section 3.1).\n');
-        return;
-      }
-      if (!options.admit(remoteAddress)) {
-        res.writeStatus('503 Service Unavailable').end('Too many connections, or the server is closing.\n');
-        return;
-      }
-      res.upgrade<UserData>(
-        { transport: undefined, remoteAddress },
-        req.getHeader('sec-websocket-key'),
-        'xmpp',
-        req.getHeader('sec-websocket-extensions'),
-        context,
-      );
-    },
+    upgrade: upgrader<UserData>(options, (origin) => ({ ...origin, transport: undefined })),
     open: (socket) => {
       const data = socket.getUserData();
-      const transport = new WebSocketTransport(socket, data.remoteAddress, options.secure);
+      const transport = new WebSocketTransport(socket, data.remoteAddress, options.secure, data.peerAddress);
       data.transport = transport;
       transport.receiver = options.connected(transport);
     },

@@ -33,6 +33,7 @@ async function start(options: Partial<HttpOptions> = {}) {
     httpsPort: undefined,
     metricsText: () => Promise.resolve('thrum_up 1\n'),
     readiness: () => [],
+    mayRequest: () => true,
     ...options,
   });
   servers.push(server);
@@ -146,6 +147,7 @@ describe('the HTTP listener', () => {
       httpsPort: undefined,
       metricsText: () => Promise.resolve(''),
       readiness: () => [],
+      mayRequest: () => true,
     });
     servers.push(other);
     await other.listen();
@@ -237,6 +239,7 @@ describe('the HTTPS listener', () => {
       certificates: pair,
       metricsText: () => Promise.resolve(''),
       readiness: () => [],
+      mayRequest: () => true,
     });
     servers.push(server);
     server.attach((app, secure) => app.get('/attached', (response) => void response.end(`secure=${secure}`)));

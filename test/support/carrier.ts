@@ -30,6 +30,7 @@ export async function openCarrier(
     tls?: object;
     headers?: Record<string, string>;
     localAddress?: string;
+    preamble?: Buffer;
   },
   events: CarrierEvents,
 ): Promise<Carrier> {
@@ -37,6 +38,14 @@ export async function openCarrier(
   const { host, port, localAddress } = target;
   const plain = connectTcp({ host, port, localAddress, noDelay: true });
   await once(plain, 'connect');
+  if (target.preamble !== undefined) {
+    // Together with the request, where there is one: as a load balancer does that speaks HTTP.
+    if (via === 'websocket') {
+      plain.cork();
+      process.nextTick(() => plain.uncork());
+    }
+    plain.write(target.preamble);
+  }
   const socket = secure
     ? await secured(plain, target.domain, { ...(via === 'tls' && { ALPNProtocols: ['xmpp-client'] }), ...target.tls })
     : plain;

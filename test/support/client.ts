@@ -46,6 +46,8 @@ export interface ConnectOptions {
   headers?: Record<string, string>;
   /** Where to come from, e.g. 127.0.0.2 to be somebody else on Linux. */
   localAddress?: string;
+  /** Sent before anything else, as a load balancer would. */
+  preamble?: Buffer;
 }
 
 export type Mechanism =
@@ -103,8 +105,8 @@ export class RawClient {
     const via = options.via ?? 'tcp';
     const client = new RawClient(address, via);
     const { host, domain } = address;
-    const { tls, headers, localAddress } = options;
-    const target = { host, port: portOf(address, via), domain, tls, headers, localAddress };
+    const { tls, headers, localAddress, preamble } = options;
+    const target = { host, port: portOf(address, via), domain, tls, headers, localAddress, preamble };
     client.carrier = await openCarrier(via, target, client.events);
     return client;
   }

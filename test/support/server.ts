@@ -66,6 +66,8 @@ export class TestServer implements Address {
       'c2s.tls': 'optional',
       'c2s_tls.port': 0,
       'http.port': 0,
+      // Some tests look at the metrics until they show something.
+      'limits.http_requests_per_minute': 1_000_000,
       ...options.set,
     };
     const sets = Object.entries(settings).flatMap(([key, value]) => ['--set', `${key}=${written(value)}`]);

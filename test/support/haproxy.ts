@@ -1,0 +1,87 @@
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { connect } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
+import { findFreePort } from '../../src/http/ports.js';
+
+/** Whether there is a haproxy to test with. */
+export const haproxyInstalled = spawnSync('haproxy', ['-v']).status === 0;
+if (!haproxyInstalled) console.warn('haproxy is not installed: tests that need it are skipped.');
+
+const HOST = '127.0.0.1';
+const START_MS = 10_000;
+
+/** What it passes on: the mode, the port behind, and more words of the `server` line. */
+export interface Passage {
+  mode: 'tcp' | 'http';
+  to: number;
+  options?: string;
+}
+
+/** A haproxy process of a test, which tells those behind it who the client is. */
+export class Haproxy {
+  private constructor(
+    private readonly child: ChildProcess,
+    private readonly folder: string,
+    /** Where it listens, for each passage. */
+    readonly ports: number[],
+  ) {}
+
+  static async start(...passages: Passage[]): Promise<Haproxy> {
+    const folder = await mkdtemp(join(tmpdir(), 'thrum-haproxy-'));
+    const ports: number[] = [];
+    for (const _ of passages) ports.push(await findFreePort(HOST));
+    const parts = passages.map(({ mode, to, options = '' }, i) =>
+      [
+        `listen passage${i}`,
+        `  mode ${mode}`,
+        `  bind ${HOST}:${ports[i]}`,
+        `  server thrum ${HOST}:${to} send-proxy-v2 ${options}`,
+      ].join('\n'),
+    );
+    const timeouts = ['connect', 'client', 'server', 'tunnel'].map((what) => `  timeout ${what} 60s`).join('\n');
+    const file = join(folder, 'haproxy.cfg');
+    await writeFile(file, `defaults\n${timeouts}\n${parts.join('\n')}\n`);
+    const child = spawn('haproxy', ['-f', file, '-db'], { stdio: 'ignore' });
+    const started = new Haproxy(child, folder, ports);
+    await started.listening().catch(async (error: unknown) => {
+      await started.stop();
+      throw error;
+    });
+    return started;
+  }
+
+  private async listening(): Promise<void> {
+    const end = Date.now() + START_MS;
+    for (const port of this.ports) {
+      while (!(await answers(port))) {
+        if (this.child.exitCode !== null) throw new Error(`haproxy ended with ${this.child.exitCode}`);
+        if (Date.now() > end) throw new Error('haproxy does not listen');
+        await pause(20);
+      }
+    }
+  }
+
+  async stop(): Promise<void> {
+    if (this.child.exitCode === null) {
+      const exited = once(this.child, 'exit');
+      this.child.kill('SIGKILL');
+      await exited;
+    }
+    await rm(this.folder, { recursive: true, force: true });
+  }
+}
+
+function answers(port: number): Promise<boolean> {
+  const socket = connect(port, HOST);
+  return new Promise((resolve) => {
+    socket.once('error', () => resolve(false));
+    socket.once('connect', () => {
+      socket.destroy();
+      resolve(true);
+    });
+  });
+}
