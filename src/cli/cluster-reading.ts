@@ -1,3 +1,4 @@
+import { DirectoryKeys, SHARDS } from '../cluster/directory-rows.js';
 import { inboxKey } from '../cluster/hosts/keys.js';
 import type { Member } from '../cluster/hosts/hosts.js';
 import { keyspaceKey } from '../redis/keyspace.js';
@@ -84,15 +85,12 @@ const SIZES: Script = {
     return sizes`,
 };
 
-/** Shards of the session directory (src/cluster/directory-rows.ts). */
-const SHARDS = 128;
-
 /** By shard of the session directory, and then by worker. */
 function sessions(redis: Redis, workers: readonly number[]): Promise<number[][]> {
-  const held = (shard: number, worker: number) => `${redis.prefix}:held:{d${String(shard).padStart(3, '0')}}:${worker}`;
+  const names = new DirectoryKeys(redis.prefix);
   return Promise.all(
     Array.from({ length: SHARDS }, async (_, shard) => {
-      const keys = workers.map((worker) => held(shard, worker));
+      const keys = workers.map((worker) => names.held(shard, worker));
       return keys.length === 0 ? [] : ((await redis.run(SIZES, keys, [])) as number[]);
     }),
   );
