@@ -110,7 +110,9 @@ export class DirectoryHolder {
     this.drop(held);
     // Without a session of that JID this worker is no longer told of it.
     reader.forget(bare);
-    if (String(status) === 'done') news.tell(bare, rows!, watchers!);
+    // Where the bind was never confirmed it may have displaced somebody unheard.
+    if (held.written === undefined) news.spread(bare, true);
+    else if (String(status) === 'done') news.tell(bare, rows!, watchers!);
     else if (String(status) === 'absent') news.spread(bare, false);
   }
 

@@ -118,6 +118,8 @@ export class LmdbDirectory implements Directory {
       this.held.delete(entry.id);
       throw silenced(error);
     }
+    // What it displaced this worker may remember.
+    this.cache.delete(entry.bare);
     if (displaced?.worker === this.bus.self && displaced.id !== entry.id) this.held.delete(displaced.id);
     await this.tell(entry.bare);
     return displaced;

@@ -137,12 +137,12 @@ test('workers killed amid their binds leave consistent tables behind', async () 
   const workers = await p.run<WorkerInfo[]>('workers');
   const bares = Array.from({ length: 20_000 }, (_, i) => `device${i}@x`);
   const doomed = p.ask(2, 'bindMany', { bares }, 60_000).catch(() => 'dead');
-  await expect.poll(() => p.ask<number>(1, 'count'), { interval: 1 }).toBeGreaterThan(0);
+  await expect.poll(() => p.ask<number>(1, 'count'), { interval: 1, timeout: 20_000 }).toBeGreaterThan(0);
   const again = p.next('ready');
   process.kill(workers[1]!.pid, 'SIGKILL');
   expect(await doomed).toBe('dead');
   await again;
-  await expect.poll(() => p.ask(1, 'count'), { timeout: 5000 }).toBe(0);
+  await expect.poll(() => p.ask(1, 'count'), { timeout: 20_000 }).toBe(0);
   for (const number of [1, 3, 4]) await p.ask(number, 'bindMany', { bares: bares.slice(0, 100) });
   expect(await p.ask(3, 'count')).toBe(100);
 });
