@@ -49,7 +49,8 @@ describe('the configurations that are shown', () => {
   /** What the loader says of it, given a certificate for its domain. */
   const said = (text: string) => {
     const file = join(folder, 'thrum.yaml');
-    writeFileSync(file, text);
+    // What shows one section only is of the broker that the others show.
+    writeFileSync(file, /^domain:/m.test(text) ? text : `domain: example.org\n${text}`);
     return loadConfig({ file, environment: {}, set: certified }).problems.map(formatProblem);
   };
 

@@ -31,7 +31,6 @@ export class Haproxy {
   ) {}
 
   static async start(...passages: Passage[]): Promise<Haproxy> {
-    const folder = await mkdtemp(join(tmpdir(), 'thrum-haproxy-'));
     const ports: number[] = [];
     for (const _ of passages) ports.push(await findFreePort(HOST));
     const parts = passages.map(({ mode, to, options = '' }, i) =>
@@ -43,8 +42,14 @@ export class Haproxy {
       ].join('\n'),
     );
     const timeouts = ['connect', 'client', 'server', 'tunnel'].map((what) => `  timeout ${what} 60s`).join('\n');
+    return Haproxy.run(`defaults\n${timeouts}\n${parts.join('\n')}\n`, ports);
+  }
+
+  /** Runs a configuration that listens on these ports. */
+  static async run(configuration: string, ports: number[]): Promise<Haproxy> {
+    const folder = await mkdtemp(join(tmpdir(), 'thrum-haproxy-'));
     const file = join(folder, 'haproxy.cfg');
-    await writeFile(file, `defaults\n${timeouts}\n${parts.join('\n')}\n`);
+    await writeFile(file, configuration);
     const child = spawn('haproxy', ['-f', file, '-db'], { stdio: 'ignore' });
     const started = new Haproxy(child, folder, ports);
     await started.listening().catch(async (error: unknown) => {
