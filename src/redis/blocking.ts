@@ -1,5 +1,5 @@
 import { Redis as Client } from 'ioredis';
-import { Question } from './command.js';
+import { Question, sendAlone } from './command.js';
 import { faultOf } from './faults.js';
 import { type BlockingRedis, type RedisArgument, RedisUnavailable } from './redis.js';
 import type { Servers } from './servers.js';
@@ -28,7 +28,7 @@ export class Blocking implements BlockingRedis {
   async call(command: string, args: readonly RedisArgument[]): Promise<unknown> {
     const client = await this.connected();
     const question = new Question(command, args);
-    client.sendCommand(question.asClientCommand);
+    sendAlone(client, question);
     const bound = blockMs(args) + STUCK_MS;
     const late = bound === Infinity ? undefined : setTimeout(() => client.stream.destroy(), bound);
     try {

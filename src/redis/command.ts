@@ -1,6 +1,6 @@
-import type { Command as ClientCommand } from 'ioredis';
+import type { Command as ClientCommand, Redis as Client } from 'ioredis';
 import type { RedisArgument } from './redis.js';
-import { encode } from './resp.js';
+import { Outbound } from './outbound.js';
 
 /**
  * One command on its way through ioredis. It is what ioredis asks of its own commands and no more: theirs cost a promise and
@@ -21,12 +21,9 @@ export abstract class Command {
   abstract resolve(reply: unknown): void;
   abstract reject(error: Error): void;
 
-  toWritable(): string | Buffer {
-    return encode(this.name, this.args);
-  }
-
-  get asClientCommand(): ClientCommand {
-    return this as unknown as ClientCommand;
+  /** ioredis hands it what it was given as a stream, and writes there what this returns. */
+  toWritable(sink: Sink): void {
+    sink.outbound.add(this.name, this.args);
   }
 }
 
@@ -49,4 +46,26 @@ export class Question extends Command {
 export class Remark extends Command {
   resolve(): void {}
   reject(): void {}
+}
+
+/** Takes commands through ioredis, which keeps account of them, and gathers what is to be written. */
+export class Sink {
+  constructor(readonly outbound: Outbound) {}
+
+  send(client: Client, command: Command): void {
+    client.sendCommand(command as unknown as ClientCommand, this as never);
+  }
+
+  /** ioredis writes here what {@link Command.toWritable} returns: nothing. */
+  write(): void {}
+}
+
+/** Bytes that a single command mostly takes. */
+const SINGLE = 512;
+
+/** Sends a command at once, alone. */
+export function sendAlone(client: Client, command: Command): void {
+  const outbound = new Outbound(SINGLE);
+  new Sink(outbound).send(client, command);
+  for (const piece of outbound.take()) client.stream.write(piece);
 }

@@ -1,8 +1,9 @@
 import type { Socket } from 'node:net';
 import { Redis as Client } from 'ioredis';
 import { redisCounters } from '../metrics/redis.js';
-import { type Command, Question, Remark } from './command.js';
+import { type Command, Question, Remark, Sink } from './command.js';
 import { faultOf } from './faults.js';
+import { Outbound } from './outbound.js';
 import type { Replicated } from './operation.js';
 import type { RedisArgument } from './redis.js';
 import { type Address, type Settings, STUCK_MS, clientOptions, written } from './settings.js';
@@ -33,7 +34,10 @@ export class Connection {
   /** Scripts that this server is known to have, by SHA. */
   readonly scripts = new Set<string>();
   private readonly client: Client;
-  private corked: Socket | undefined;
+  private readonly outbound = new Outbound();
+  private readonly sink = new Sink(this.outbound);
+  /** Where it goes at the end of the tick. */
+  private writing: Socket | undefined;
   /** Of this tick, what must be replicated. */
   private replicating: Replicated[] = [];
   /** Commands without an answer. */
@@ -61,8 +65,8 @@ export class Connection {
 
   send(command: Command): void {
     this.unanswered++;
-    this.cork();
-    this.client.sendCommand(command.asClientCommand);
+    this.schedule();
+    this.sink.send(this.client, command);
   }
 
   /** To be called once for each command that was sent, when ioredis settles it. */
@@ -82,21 +86,31 @@ export class Connection {
 
   /** Sends `ASKING` in front of the command that follows. */
   asking(): void {
-    this.cork();
-    this.client.sendCommand(new Remark('ASKING', []).asClientCommand);
+    this.schedule();
+    this.sink.send(this.client, new Remark('ASKING', []));
   }
 
-  /** What is written in this tick waits for its end. */
-  private cork(): void {
+  /** What is sent in this tick is written at its end. */
+  private schedule(): void {
     const { stream } = this.client;
-    if (this.corked === stream || stream === undefined) return;
-    stream.cork();
-    this.corked = stream;
+    if (this.writing === stream) return;
+    // What was meant for a connection that broke is sent again by those who sent it.
+    this.outbound.take();
+    this.writing = stream;
     setImmediate(() => {
+      if (this.writing !== stream) return;
       if (this.replicating.length > 0) this.wait();
-      stream.uncork();
-      if (this.corked === stream) this.corked = undefined;
+      this.writing = undefined;
+      this.write(stream);
     });
+  }
+
+  private write(stream: Socket): void {
+    const pieces = this.outbound.take();
+    if (pieces.length > 1) stream.cork();
+    for (const piece of pieces) stream.write(piece);
+    if (pieces.length > 1) stream.uncork();
+    if (stream.writableLength === 0) this.outbound.reuse();
   }
 
   /** What was sent counts when the replicas have it; they are waited for once in a tick. */

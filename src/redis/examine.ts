@@ -1,5 +1,5 @@
 import { Redis as Client } from 'ioredis';
-import { Question } from './command.js';
+import { Question, sendAlone } from './command.js';
 import { spoken } from './greeting.js';
 import { RedisRefused, RedisUnavailable } from './redis.js';
 import { type Address, type Settings, STUCK_MS, clientOptions, written } from './settings.js';
@@ -24,7 +24,7 @@ export async function examine(settings: Settings, address: Address): Promise<voi
   client.on('error', (error: Error) => (failure ??= error));
   const ask = async (name: string, args: (string | number)[]): Promise<string> => {
     const question = new Question(name, args);
-    client.sendCommand(question.asClientCommand);
+    sendAlone(client, question);
     return String(await question.answer);
   };
   const late = setTimeout(() => client.disconnect(), 2 * STUCK_MS);

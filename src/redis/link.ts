@@ -85,8 +85,7 @@ export class Link implements Redis, Owner {
   }
 
   call(command: string, args: readonly RedisArgument[], options?: CallOptions): Promise<unknown> {
-    const slot = slotOf(args[0] as string | Buffer);
-    return this.submit(command, slot, undefined, command, [...args], options);
+    return this.submit(command, this.slot(args[0] as string | Buffer), undefined, command, [...args], options);
   }
 
   run(
@@ -97,7 +96,11 @@ export class Link implements Redis, Owner {
   ): Promise<unknown> {
     const code = { source: script.source, sha: shaOf(script) };
     const all = ['', keys.length, ...keys, ...args];
-    return this.submit(script.name, slotOf(keys[0]!), code, 'EVALSHA', all, options);
+    return this.submit(script.name, this.slot(keys[0]!), code, 'EVALSHA', all, options);
+  }
+
+  private slot(key: string | Buffer): number {
+    return this.kind === 'cluster' ? slotOf(key) : 0;
   }
 
   private submit(

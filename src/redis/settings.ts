@@ -15,6 +15,8 @@ export interface Settings {
   addresses: Address[];
   /** The name under which the Sentinels know the master. */
   master: string;
+  /** What the Sentinels ask for; found out when they are first asked. */
+  sentinelPassword: string;
   database: number;
   username: string;
   password: string;
@@ -42,6 +44,7 @@ export function settingsOf(config: Config['redis']): Settings {
     kind,
     addresses,
     master: config.sentinel_master,
+    sentinelPassword: '',
     database: Number(url.pathname.slice(1) || 0),
     username: config.username || decodeURIComponent(url.username),
     password: config.password || decodeURIComponent(url.password),
@@ -98,6 +101,7 @@ export function clientOptions(settings: Settings, address?: Address): RedisOptio
       ? {
           sentinels: settings.addresses,
           name: settings.master,
+          sentinelPassword: settings.sentinelPassword,
           sentinelCommandTimeout: STUCK_MS,
           sentinelRetryStrategy: pause,
           ...(tls && { enableTLSForSentinelMode: true, sentinelTLS: tls }),

@@ -327,7 +327,7 @@ export async function until(what: string, so: () => boolean | Promise<boolean>):
 }
 
 /** A port that is free, and its cluster bus port too. */
-async function freePort(): Promise<number> {
+export async function freePort(): Promise<number> {
   for (;;) {
     const port = await listenable(0);
     if (port !== undefined && port + BUS <= 65_535 && (await listenable(port + BUS)) !== undefined) return port;
