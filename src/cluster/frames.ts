@@ -45,6 +45,19 @@ export function greeted(bytes: Buffer): number | undefined {
   return bytes.readUInt32LE(MAGIC.length);
 }
 
+/** Hands over the frames that `bytes` consists of; false when it does not. The body is valid during the call. */
+export function eachFrame(bytes: Buffer, handle: (kind: number, body: Buffer) => void): boolean {
+  let at = 0;
+  while (at < bytes.length) {
+    if (bytes.length - at < FRAME_HEADER) return false;
+    const end = at + 4 + bytes.readUInt32LE(at);
+    if (end < at + FRAME_HEADER || end > bytes.length) return false;
+    handle(bytes[at + 4]!, bytes.subarray(at + FRAME_HEADER, end));
+    at = end;
+  }
+  return true;
+}
+
 /** Frames collected for one write. The buffer is used again and again as long as the kernel takes it whole. */
 export class Batch {
   private bytes = Buffer.allocUnsafeSlow(BATCH_MIN);

@@ -1,13 +1,12 @@
 import { unlink } from 'node:fs/promises';
 import { createServer, type Server, type Socket } from 'node:net';
 import { count, counters } from '../metrics/counters.js';
-import { Barriers } from './barriers.js';
 import { PeerGone, type Bus, type BusListener, type Channel } from './bus.js';
-import { CONTROL, FRAME_HEADER, FRAME_MAX, GREETING_BYTES, greeted } from './frames.js';
+import { CONTROL, FRAME_MAX, GREETING_BYTES, greeted } from './frames.js';
 import { Intake } from './intake.js';
 import { Link } from './link.js';
 import { Peer, type Fault } from './peer.js';
-import { Requests } from './requests.js';
+import { Talk } from './talk.js';
 
 export interface LocalBusOptions {
   /** This worker's number: 1 to 2^32-1, unique per incarnation. */
@@ -23,14 +22,12 @@ export interface LocalBusOptions {
 }
 
 export const STALL_SECONDS = 10;
-const REQUEST_MS = 5_000;
 /** How long the news of a peer's death may take after its connection broke, and how long `close()` may flush. */
 const LINGER_MS = 2_000;
 /** How long a connection may take to greet. */
 const GREETING_MS = 5_000;
 const CHECK_MS = 1_000;
 const SETTLED = Promise.resolve();
-const NOTHING = new Uint8Array(0);
 
 /**
  * The bus between the processes of one machine, over Unix sockets: one connection each way per pair, so that what a
@@ -46,24 +43,24 @@ export class LocalBus implements Bus {
   private readonly known = new Map<number, Peer>();
   private links: Link[] = [];
   private readonly ended = new Set<number>();
-  private readonly listeners: (BusListener | undefined)[] = [];
   private readonly congestion: ((congested: boolean) => void)[] = [];
   private readonly ups: ((peer: number) => void)[] = [];
   private readonly downs: ((peer: number) => void)[] = [];
-  private readonly barriers = new Barriers();
-  private readonly requests = new Requests();
+  private readonly talk: Talk;
   private server: Server | undefined;
   private path = '';
   private scheduled = false;
   private watch: NodeJS.Timeout | undefined;
   private closed = false;
-  /** Scratch for the front of control frames: an id, and the channel of a request. */
-  private readonly front = new Uint8Array(5);
-  private readonly idOnly = this.front.subarray(0, 4);
   private drained: (() => void) | undefined;
 
   constructor(private readonly options: LocalBusOptions) {
     this.self = options.self;
+    const post = (number: number, kind: number, parts: readonly Uint8Array[]): void => {
+      const peer = this.known.get(number);
+      if (peer?.up && peer.link) this.post(peer.link, kind, parts);
+    };
+    this.talk = new Talk(options.self, post, options.onError);
   }
 
   /** Listens for peers at the path of a Unix socket, in a directory that only this user may enter. */
@@ -107,23 +104,19 @@ export class LocalBus implements Bus {
     for (let i = 0; i < links.length; i++) this.post(links[i]!, channel, parts);
   }
 
-  request(peer: number, channel: Channel, body: Uint8Array, timeoutMs = REQUEST_MS): Promise<Buffer> {
-    const link = this.peers.has(peer) ? this.known.get(peer)?.link : undefined;
-    if (!link) return Promise.reject(new PeerGone(peer));
-    return this.requests.open(peer, timeoutMs, (id) => {
-      this.id(id)[4] = channel;
-      this.post(link, CONTROL.request, [this.front, body]);
-    });
+  request(peer: number, channel: Channel, body: Uint8Array, timeoutMs?: number): Promise<Buffer> {
+    if (!this.peers.has(peer)) return Promise.reject(new PeerGone(peer));
+    return this.talk.request(peer, channel, body, timeoutMs);
   }
 
   listen(channel: Channel, listener: BusListener): void {
-    this.listeners[channel] = listener;
+    this.talk.listen(channel, listener);
   }
 
   barrier(peers?: readonly number[]): Promise<void> {
     if (this.links.length === 0 || this.closed) return SETTLED;
     this.schedule();
-    return this.barriers.join(peers);
+    return this.talk.barriers.join(peers);
   }
 
   get backlog(): number {
@@ -159,13 +152,12 @@ export class LocalBus implements Bus {
     clearInterval(this.watch);
     for (const peer of this.known.values()) {
       peer.close();
-      this.barriers.gone(peer.number);
+      this.talk.barriers.gone(peer.number);
     }
     this.known.clear();
     this.peers.clear();
     this.links = [];
-    this.requests.end();
-    this.barriers.leave(new Set());
+    this.talk.end();
     const { server } = this;
     if (!server) return;
     await new Promise<void>((resolve) => server.close(() => resolve()));
@@ -218,7 +210,7 @@ export class LocalBus implements Bus {
     clearTimeout(peer.timer);
     this.peers.add(peer.number);
     this.links.push(peer.link);
-    for (const listener of this.ups) this.guard(0, () => listener(peer.number));
+    for (const listener of this.ups) this.talk.guard(() => listener(peer.number));
     peer.settle(true);
     peer.intake.release();
   }
@@ -241,9 +233,8 @@ export class LocalBus implements Bus {
     this.peers.delete(number);
     this.links = this.links.filter((link) => link !== peer.link);
     peer.close();
-    if (peer.up) for (const listener of this.downs) this.guard(0, () => listener(number));
-    this.requests.gone(number);
-    this.barriers.gone(number);
+    if (peer.up) for (const listener of this.downs) this.talk.guard(() => listener(number));
+    this.talk.gone(number);
     this.assess();
     if (fault && !told) this.options.onFault?.(number, fault);
   }
@@ -264,13 +255,13 @@ export class LocalBus implements Bus {
 
   private readonly flush = (): void => {
     this.scheduled = false;
-    const barrier = this.barriers.leave(this.peers);
+    const barrier = this.talk.barriers.leave(this.peers);
     if (barrier !== undefined) {
-      this.id(barrier.id);
+      const body = this.talk.barrier(barrier.id);
       for (const number of barrier.peers) {
         const peer = this.known.get(number)!;
         peer.owed++;
-        peer.link!.add(CONTROL.barrier, 4, [this.idOnly]);
+        peer.link!.add(CONTROL.barrier, 4, body);
       }
     }
     const { links } = this;
@@ -281,75 +272,11 @@ export class LocalBus implements Bus {
   };
 
   private frame(peer: Peer, kind: number, body: Buffer): void {
-    counters.busFramesIn++;
-    counters.busBytesIn += body.length + FRAME_HEADER;
-    if (kind < CONTROL.request) {
-      this.hear(peer.number, kind, body);
-      return;
-    }
-    if (body.length < (kind === CONTROL.request ? 5 : 4)) return this.drop(peer, 'garbled');
-    const id = body.readUInt32LE(0);
-    const { link } = peer;
-    if (kind === CONTROL.request) {
-      this.answer(peer, id, body[4]!, body.subarray(5));
-    } else if (kind === CONTROL.answer) {
-      this.requests.answered(id, peer.number, Buffer.from(body.subarray(4)));
-    } else if (kind === CONTROL.refusal) {
-      this.requests.refused(id, peer.number, body.toString('utf8', 4));
-    } else if (kind === CONTROL.barrier) {
-      this.id(id);
-      if (link) this.post(link, CONTROL.barrierDone, [this.idOnly]);
-    } else if (kind === CONTROL.barrierDone) {
+    if (kind === CONTROL.barrierDone) {
       peer.owed--;
       peer.answered++;
-      this.barriers.passed(id, peer.number);
-    } else this.drop(peer, 'garbled');
-  }
-
-  /** Calls the listener; one that fails costs its own frame only. Undefined: there is none, or it threw. */
-  private hear(from: number, channel: number, body: Buffer): { answer: ReturnType<BusListener> } | undefined {
-    const listener = this.listeners[channel];
-    if (!listener) {
-      count(counters.drops, 'bus-without-listener');
-      return undefined;
     }
-    try {
-      const answer = listener(from, body);
-      if (answer instanceof Promise) answer.catch((error: unknown) => this.options.onError?.(error, channel));
-      return { answer };
-    } catch (error) {
-      this.options.onError?.(error, channel);
-      return undefined;
-    }
-  }
-
-  private answer(peer: Peer, id: number, channel: number, body: Buffer): void {
-    const reply = (kind: number, bytes: Uint8Array): void => {
-      this.id(id);
-      if (peer.up && peer.link) this.post(peer.link, kind, [this.idOnly, bytes]);
-    };
-    const refuse = (): void => reply(CONTROL.refusal, Buffer.from(`worker ${this.self} cannot answer`));
-    const heard = this.hear(peer.number, channel, body);
-    if (!heard) refuse();
-    else if (heard.answer instanceof Promise) heard.answer.then((bytes) => reply(CONTROL.answer, bytes), refuse);
-    else reply(CONTROL.answer, heard.answer ?? NOTHING);
-  }
-
-  private guard(channel: number, call: () => void): void {
-    try {
-      call();
-    } catch (error) {
-      this.options.onError?.(error, channel);
-    }
-  }
-
-  private id(id: number): Uint8Array {
-    const { front } = this;
-    front[0] = id;
-    front[1] = id >>> 8;
-    front[2] = id >>> 16;
-    front[3] = id >>> 24;
-    return front;
+    if (!this.talk.frame(peer.number, kind, body)) this.drop(peer, 'garbled');
   }
 
   private get patience(): number {
@@ -362,7 +289,7 @@ export class LocalBus implements Bus {
     const congested = this.backlog > (this.congested ? backlogBytes / 2 : backlogBytes);
     if (congested === this.congested) return;
     this.congested = congested;
-    for (const listener of this.congestion) this.guard(0, () => listener(congested));
+    for (const listener of this.congestion) this.talk.guard(() => listener(congested));
   }
 
   private check(): void {

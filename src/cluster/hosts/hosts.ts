@@ -44,7 +44,9 @@ export interface Member {
   host: string;
   /** Where clients reach that host, as host:port; empty when it does not say. */
   advertise: string;
-  /** Place in the pool of its host, from 0. */
+  /** The pool that it belongs to; a host may have several. */
+  pool: string;
+  /** Place in its pool, from 0. */
   slot: number;
   pid: number;
   version: string;

@@ -1,0 +1,193 @@
+import type { Redis, Script } from '../../redis/redis.js';
+import { clusterCounters } from '../../metrics/cluster.js';
+import type { Member } from './hosts.js';
+import { keys } from './keys.js';
+import { ANNOUNCE, CLAIM, LEAVE, REGISTER, RENEW, REVOKE, TAKE_EPOCH } from './lease-scripts.js';
+
+/** So many dead are remembered. */
+const DEAD_MOST = 10_000;
+
+export interface LeaseOptions {
+  redis: Redis;
+  leaseMs: number;
+  /** This worker; its epoch is taken when it registers. */
+  me: Omit<Member, 'epoch'>;
+  /** The last of the numbers that its host has. */
+  lastNumber: number;
+}
+
+export interface LeaseEvents {
+  /** Workers came or went. */
+  changed(): void;
+  /** Others took this worker for dead: it has to register again. */
+  lost(): void;
+  /** These (`worker:epoch`) wait to be cleaned up after. */
+  departed(dead: string[]): void;
+  failed(error: unknown): void;
+}
+
+/** This worker's lease, and what it knows of the others'. */
+export class Leases {
+  epoch = 0;
+  /** `worker:epoch` of those that this worker cleans up after; kept with every renewal. */
+  readonly claims = new Set<string>();
+  /** By number. */
+  members: ReadonlyMap<number, Member> = new Map();
+  list: readonly Member[] = [];
+  private readonly keys: string[];
+  private readonly parsed = new Map<string, Member>();
+  /** The last epoch of each worker that is known to be dead: a table under way may still have it. */
+  private readonly dead = new Map<number, number>();
+  private version = '';
+  private timer: NodeJS.Timeout | undefined;
+  private renewing: Promise<void> | undefined;
+  private held = false;
+
+  constructor(
+    private readonly options: LeaseOptions,
+    private readonly events: LeaseEvents,
+  ) {
+    const { leases, workers, departed, state, epoch, numbers } = keys(options.redis);
+    this.keys = [leases, workers, departed, state, epoch, numbers];
+    options.redis.onState((up) => up && this.renew());
+  }
+
+  get me(): Member {
+    return { ...this.options.me, epoch: this.epoch };
+  }
+
+  /**
+   * Takes an epoch, has `prepare` make what others may use as soon as they see this worker, and registers.
+   *
+   * @returns the workers whose lease had ended, though nobody has declared them dead yet
+   * @throws RedisUnavailable
+   */
+  async register(prepare: (epoch: number) => Promise<void>): Promise<number[]> {
+    const { me, lastNumber } = this.options;
+    this.held = false;
+    this.epoch = Number(await this.run(TAKE_EPOCH, [this.epoch]));
+    await prepare(this.epoch);
+    const json = JSON.stringify(this.me);
+    const reply = await this.run(REGISTER, [me.number, this.epoch, json, me.pool, me.pid, lastNumber]);
+    if (reply === null) throw new Error(`another worker has number ${me.number}`);
+    const [version, workers, late] = reply as [Buffer, Buffer[], Buffer[]];
+    this.held = true;
+    clusterCounters.renewed = performance.now();
+    this.read(version, workers);
+    this.timer ??= setInterval(() => this.renew(), this.options.leaseMs / 3);
+    return late.map(Number);
+  }
+
+  /** Renews the lease, now or as soon as the renewal that is under way has ended. */
+  renew(): Promise<void> {
+    if (!this.held) return Promise.resolve();
+    this.renewing ??= this.renewOnce()
+      .catch((error: unknown) => this.events.failed(error))
+      .finally(() => (this.renewing = undefined));
+    return this.renewing;
+  }
+
+  private async renewOnce(): Promise<void> {
+    const { me, leaseMs } = this.options;
+    const { epoch } = this;
+    const known = [me.number, epoch, this.version, ...this.claims];
+    const reply = await this.run(RENEW, known, leaseMs / 3);
+    if (!this.held || epoch !== this.epoch) return;
+    if (reply === null) {
+      this.held = false;
+      clusterCounters.lost++;
+      this.events.lost();
+      return;
+    }
+    const [version, workers, departed] = reply as [Buffer, Buffer[] | null, Buffer[]];
+    clusterCounters.renewed = performance.now();
+    if (workers) this.read(version, workers);
+    const open = departed.map(String).filter((dead) => !this.claims.has(dead));
+    if (open.length > 0) this.events.departed(open);
+  }
+
+  /** Only what is new is parsed: a cluster of a thousand workers changes one by one. */
+  private read(version: Buffer, workers: Buffer[]): void {
+    this.version = version.toString();
+    const members = new Map<number, Member>();
+    const texts = new Set<string>();
+    for (const bytes of workers) {
+      const text = bytes.toString();
+      texts.add(text);
+      let member = this.parsed.get(text);
+      if (!member) this.parsed.set(text, (member = JSON.parse(text) as Member));
+      if (member.epoch > (this.dead.get(member.number) ?? 0)) members.set(member.number, member);
+    }
+    for (const text of this.parsed.keys()) if (!texts.has(text)) this.parsed.delete(text);
+    this.take(members);
+  }
+
+  private take(members: Map<number, Member>): void {
+    this.members = members;
+    this.list = [...members.values()];
+    clusterCounters.members = members.size;
+    this.events.changed();
+  }
+
+  /** Looks for one worker, whom the others' table may have had for less than a renewal. */
+  async look(number: number): Promise<void> {
+    const found = (await this.options.redis.call('HGET', [this.keys[1]!, number])) as Buffer | null;
+    if (!found || !this.held) return;
+    const member = JSON.parse(found.toString()) as Member;
+    const known = this.members.get(number);
+    if (member.epoch <= Math.max(known?.epoch ?? 0, this.dead.get(number) ?? 0)) return;
+    this.take(new Map(this.members).set(number, member));
+  }
+
+  /** That incarnation is dead, as somebody knows. */
+  forget(number: number, epoch: number): void {
+    this.dead.delete(number);
+    this.dead.set(number, epoch);
+    if (this.dead.size > DEAD_MOST) this.dead.delete(this.dead.keys().next().value!);
+    if (this.members.get(number)?.epoch !== epoch) return;
+    const members = new Map(this.members);
+    members.delete(number);
+    this.take(members);
+  }
+
+  /** Takes the lease of a worker that is known to be dead, to clean up after it; answers with its epoch if it had one. */
+  async revoke(number: number): Promise<number | undefined> {
+    const epoch = (await this.run(REVOKE, [number])) as number | null;
+    return epoch ?? undefined;
+  }
+
+  /** Whether it is for this worker to clean up after the dead. */
+  async claim(dead: string): Promise<boolean> {
+    return (await this.run(CLAIM, [dead])) === 1;
+  }
+
+  /** The dead is cleaned up after; true for the first one to say so. */
+  async cleaned(dead: string): Promise<boolean> {
+    return (await this.options.redis.call('ZREM', [this.keys[2]!, dead])) === 1;
+  }
+
+  async announce(change: Partial<Pick<Member, 'advertise' | 'draining'>>): Promise<void> {
+    Object.assign(this.options.me, change);
+    if (!this.held) return;
+    await this.run(ANNOUNCE, [this.options.me.number, this.epoch, JSON.stringify(this.me)]);
+    await this.renew();
+  }
+
+  /** No renewals any more; the lease stays until it ends, or {@link leave}. */
+  stop(): void {
+    this.held = false;
+    clearInterval(this.timer);
+    this.timer = undefined;
+  }
+
+  async leave(): Promise<void> {
+    this.stop();
+    await this.renewing;
+    await this.run(LEAVE, [this.options.me.number, this.epoch]);
+  }
+
+  private run(script: Script, args: (string | number)[], patienceMs?: number): Promise<unknown> {
+    const options = patienceMs === undefined ? undefined : { patienceMs };
+    return this.options.redis.run(script, this.keys, [this.options.leaseMs, ...args], options);
+  }
+}
