@@ -1,7 +1,8 @@
 /**
- * The bus between the workers of a pool: ordered, batched per tick, bounded. It carries bytes and knows nothing of
+ * The bus between workers: ordered, batched per tick, bounded. It carries bytes and knows nothing of
  * what they mean. Frames from one worker to another arrive in the order of the calls, each once, or not at
- * all when the receiver dies.
+ * all when the receiver dies. Where that cannot be kept, since the two were cut off from each other for too long, both see the
+ * other going down and coming up again.
  */
 export interface Bus {
   /** This worker's number: unique per incarnation, so a restarted worker is a new peer. */
@@ -56,6 +57,8 @@ export const CHANNEL = {
   inherit: 11,
   /** session/moving: a worker closes, and takes no session any more. */
   leaving: 12,
+  /** cluster/hosts: a worker came, or is known to be dead. */
+  hosts: 13,
 } as const;
 export type Channel = (typeof CHANNEL)[keyof typeof CHANNEL];
 

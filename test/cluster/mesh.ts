@@ -35,5 +35,3 @@ export async function mesh(size: number, options: Partial<LocalBusOptions> = {})
   });
   return { buses, directory, join: enter };
 }
-
-export const bytes = (text: string): Buffer => Buffer.from(text);

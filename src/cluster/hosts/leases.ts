@@ -41,7 +41,8 @@ export class Leases {
   private version = '';
   private timer: NodeJS.Timeout | undefined;
   private renewing: Promise<void> | undefined;
-  private held = false;
+  /** As far as is known. */
+  held = false;
 
   constructor(
     private readonly options: LeaseOptions,
@@ -116,13 +117,16 @@ export class Leases {
       texts.add(text);
       let member = this.parsed.get(text);
       if (!member) this.parsed.set(text, (member = JSON.parse(text) as Member));
-      if (member.epoch > (this.dead.get(member.number) ?? 0)) members.set(member.number, member);
+      if (!this.isDead(member.number, member.epoch)) members.set(member.number, member);
     }
     for (const text of this.parsed.keys()) if (!texts.has(text)) this.parsed.delete(text);
     this.take(members);
   }
 
   private take(members: Map<number, Member>): void {
+    for (const [number, { epoch }] of this.members) {
+      if (members.get(number)?.epoch !== epoch) this.bury(number, epoch);
+    }
     this.members = members;
     this.list = [...members.values()];
     clusterCounters.members = members.size;
@@ -135,15 +139,25 @@ export class Leases {
     if (!found || !this.held) return;
     const member = JSON.parse(found.toString()) as Member;
     const known = this.members.get(number);
-    if (member.epoch <= Math.max(known?.epoch ?? 0, this.dead.get(number) ?? 0)) return;
+    if (this.isDead(number, member.epoch) || (known && known.epoch >= member.epoch)) return;
     this.take(new Map(this.members).set(number, member));
+  }
+
+  private bury(number: number, epoch: number): void {
+    if (this.isDead(number, epoch)) return;
+    this.dead.delete(number);
+    this.dead.set(number, epoch);
+    if (this.dead.size > DEAD_MOST) this.dead.delete(this.dead.keys().next().value!);
+    clusterCounters.departures++;
+  }
+
+  isDead(number: number, epoch: number): boolean {
+    return epoch <= (this.dead.get(number) ?? 0);
   }
 
   /** That incarnation is dead, as somebody knows. */
   forget(number: number, epoch: number): void {
-    this.dead.delete(number);
-    this.dead.set(number, epoch);
-    if (this.dead.size > DEAD_MOST) this.dead.delete(this.dead.keys().next().value!);
+    this.bury(number, epoch);
     if (this.members.get(number)?.epoch !== epoch) return;
     const members = new Map(this.members);
     members.delete(number);

@@ -1,0 +1,61 @@
+import type { Logger } from 'pino';
+import { clusterCounters } from '../../metrics/cluster.js';
+import type { Redis } from '../../redis/redis.js';
+import { inboxKey } from './keys.js';
+import type { Leases } from './leases.js';
+
+/**
+ * Removes what dead workers left in Redis. One worker at a time is at it for each of them, as long as its own lease holds; when it
+ * dies over it, its claim ends, and another begins again.
+ */
+export class Cleaner {
+  readonly steps: ((worker: number, epoch: number) => Promise<void>)[] = [];
+  private running: Promise<void> = Promise.resolve();
+  private readonly queued = new Set<string>();
+  private stopped = false;
+
+  constructor(
+    private readonly redis: Redis,
+    private readonly leases: Leases,
+    private readonly log: Logger,
+  ) {}
+
+  /** These wait for somebody: whoever claims one first. One after the other. */
+  offer(dead: readonly string[]): void {
+    for (const one of dead) {
+      if (this.queued.has(one)) continue;
+      this.queued.add(one);
+      this.running = this.running.then(async () => {
+        try {
+          if (!this.stopped && (await this.leases.claim(one))) await this.clean(one);
+        } catch (error) {
+          this.log.warn({ err: error, dead: one }, 'a dead worker was not cleaned up after; again');
+        } finally {
+          this.queued.delete(one);
+        }
+      });
+    }
+  }
+
+  /** Cleans up after one that this worker has claimed. */
+  async clean(dead: string): Promise<void> {
+    const { claims } = this.leases;
+    claims.add(dead);
+    try {
+      const [worker, epoch] = dead.split(':').map(Number) as [number, number];
+      for (const step of this.steps) await step(worker, epoch);
+      await this.redis.call('UNLINK', [inboxKey(this.redis, worker, epoch)]);
+      if (!(await this.leases.cleaned(dead))) return;
+      clusterCounters.cleanings++;
+      this.log.info({ worker, epoch }, 'a dead worker was cleaned up after');
+    } finally {
+      claims.delete(dead);
+    }
+  }
+
+  /** Takes up nothing more, and ends what it is at. */
+  async stop(): Promise<void> {
+    this.stopped = true;
+    await this.running;
+  }
+}

@@ -1,0 +1,58 @@
+/**
+ * What stands in front of every batch: who sends it, where in the order of what it sends to this receiver it belongs, and how much of the
+ * receiver's own it has taken.
+ *
+ * u8 format, u8 flags, u32 sender, f64 sender's epoch, u32 generation, f64 sequence number, u32 and f64 generation and sequence number of the
+ * last batch taken from the receiver; little endian. Batches of a generation count from 1; 0 stands outside the order.
+ */
+export interface Envelope {
+  flags: number;
+  sender: number;
+  epoch: number;
+  generation: number;
+  seq: number;
+  takenGeneration: number;
+  takenSeq: number;
+}
+
+export const ENVELOPE_BYTES = 38;
+const FORMAT = 1;
+
+export const FLAG = {
+  /** A piece of one large frame; `last` ends it. */
+  part: 1,
+  last: 2,
+  /** How far are you? To be answered with `again`. */
+  ask: 4,
+  /** Send again what follows what I have taken. */
+  again: 8,
+  /** The sender leaves; nothing follows. */
+  bye: 16,
+} as const;
+
+export function writeEnvelope(envelope: Envelope): Buffer {
+  const bytes = Buffer.allocUnsafe(ENVELOPE_BYTES);
+  bytes[0] = FORMAT;
+  bytes[1] = envelope.flags;
+  bytes.writeUInt32LE(envelope.sender, 2);
+  bytes.writeDoubleLE(envelope.epoch, 6);
+  bytes.writeUInt32LE(envelope.generation, 14);
+  bytes.writeDoubleLE(envelope.seq, 18);
+  bytes.writeUInt32LE(envelope.takenGeneration, 26);
+  bytes.writeDoubleLE(envelope.takenSeq, 30);
+  return bytes;
+}
+
+/** Undefined when it is none that this version knows. */
+export function readEnvelope(bytes: Buffer): Envelope | undefined {
+  if (bytes.length !== ENVELOPE_BYTES || bytes[0] !== FORMAT) return undefined;
+  return {
+    flags: bytes[1]!,
+    sender: bytes.readUInt32LE(2),
+    epoch: bytes.readDoubleLE(6),
+    generation: bytes.readUInt32LE(14),
+    seq: bytes.readDoubleLE(18),
+    takenGeneration: bytes.readUInt32LE(26),
+    takenSeq: bytes.readDoubleLE(30),
+  };
+}

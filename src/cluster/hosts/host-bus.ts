@@ -1,0 +1,89 @@
+import type { Bus, BusListener, Channel } from '../bus.js';
+
+const SETTLED = Promise.resolve();
+
+/** One bus to the workers of this host and to those of all others. */
+export class HostBus implements Bus {
+  readonly self: number;
+  readonly peers = new Set<number>();
+
+  constructor(
+    private readonly local: Bus,
+    private readonly remote: Bus,
+  ) {
+    this.self = local.self;
+    for (const bus of [local, remote]) {
+      bus.onPeerUp((peer) => this.peers.add(peer));
+      bus.onPeerDown((peer) => this.peers.delete(peer));
+    }
+  }
+
+  send(peer: number, channel: Channel, ...parts: Uint8Array[]): void {
+    this.to(peer).send(peer, channel, ...parts);
+  }
+
+  broadcast(channel: Channel, ...parts: Uint8Array[]): void {
+    this.local.broadcast(channel, ...parts);
+    this.remote.broadcast(channel, ...parts);
+  }
+
+  request(peer: number, channel: Channel, body: Uint8Array, timeoutMs?: number): Promise<Buffer> {
+    return this.to(peer).request(peer, channel, body, timeoutMs);
+  }
+
+  listen(channel: Channel, listener: BusListener): void {
+    this.local.listen(channel, listener);
+    this.remote.listen(channel, listener);
+  }
+
+  barrier(peers?: readonly number[]): Promise<void> {
+    const here = concerns(this.local, peers);
+    const elsewhere = concerns(this.remote, peers);
+    if (!elsewhere) return here ? this.local.barrier(peers) : SETTLED;
+    if (!here) return this.remote.barrier(peers);
+    return Promise.all([this.local.barrier(peers), this.remote.barrier(peers)]).then(() => undefined);
+  }
+
+  get backlog(): number {
+    return Math.max(this.local.backlog, this.remote.backlog);
+  }
+
+  get congested(): boolean {
+    return this.local.congested || this.remote.congested;
+  }
+
+  onCongestion(listener: (congested: boolean) => void): void {
+    let told = this.congested;
+    const changed = (): void => {
+      if (this.congested === told) return;
+      told = this.congested;
+      listener(told);
+    };
+    this.local.onCongestion(changed);
+    this.remote.onCongestion(changed);
+  }
+
+  onPeerUp(listener: (peer: number) => void): void {
+    this.local.onPeerUp(listener);
+    this.remote.onPeerUp(listener);
+  }
+
+  onPeerDown(listener: (peer: number) => void): void {
+    this.local.onPeerDown(listener);
+    this.remote.onPeerDown(listener);
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([this.local.close(), this.remote.close()]);
+  }
+
+  private to(peer: number): Bus {
+    return this.local.peers.has(peer) ? this.local : this.remote;
+  }
+}
+
+/** Whether any of those peers is reached by this bus. */
+function concerns(bus: Bus, peers: readonly number[] | undefined): boolean {
+  if (bus.peers.size === 0) return false;
+  return peers === undefined || peers.some((peer) => bus.peers.has(peer));
+}

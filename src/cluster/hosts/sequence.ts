@@ -1,0 +1,62 @@
+import { FLAG, type Envelope } from './envelope.js';
+
+/** What to do with a batch: take it, leave it (a repeat), have what is missing sent again, or meet anew first and then look again. */
+export type Verdict = 'take' | 'repeat' | 'gap' | 'anew';
+
+/** The order of what comes from one peer. */
+export class Sequence {
+  generation = 0;
+  /** The last batch that was taken. */
+  seq = 0;
+  /** Taken since the peer was last told. */
+  batches = 0;
+  bytes = 0;
+  /** What we sent was dropped: what the peer sends is of use only when it begins anew, too. */
+  awaiting = false;
+  private parts: Buffer[] = [];
+  /** The batch for which the peer was asked. */
+  private missing = 0;
+
+  judge(envelope: Envelope): Verdict {
+    if (envelope.generation < this.generation) return 'repeat';
+    if (envelope.generation > this.generation) {
+      if (envelope.seq !== 1) return this.gap(0);
+      if (this.generation !== 0 && !this.awaiting) return 'anew';
+      this.generation = envelope.generation;
+      this.seq = this.missing = 0;
+      this.awaiting = false;
+      this.parts = [];
+    } else if (this.awaiting) return 'repeat';
+    if (envelope.seq <= this.seq) {
+      // Its acknowledgement was lost, perhaps.
+      this.batches++;
+      return 'repeat';
+    }
+    if (envelope.seq > this.seq + 1) return this.gap(this.seq + 1);
+    this.seq = envelope.seq;
+    this.batches++;
+    return 'take';
+  }
+
+  /** Each gap is told once; the peer asks by itself when that was lost. */
+  private gap(missing: number): Verdict {
+    if (this.missing === missing + 1) return 'repeat';
+    this.missing = missing + 1;
+    return 'gap';
+  }
+
+  /** The pieces of whole frames that a batch brings. */
+  whole(flags: number, pieces: readonly Buffer[]): readonly Buffer[] {
+    if ((flags & FLAG.part) === 0) return pieces;
+    for (const piece of pieces) this.parts.push(Buffer.from(piece));
+    if ((flags & FLAG.last) === 0) return [];
+    const whole = Buffer.concat(this.parts);
+    this.parts = [];
+    return [whole];
+  }
+
+  /** The peer is told now how far we are. */
+  told(): void {
+    this.batches = this.bytes = 0;
+  }
+}
