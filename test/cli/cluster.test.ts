@@ -24,6 +24,7 @@ function member(number: number, facts: Partial<Member> = {}): Member {
     number,
     epoch: 1,
     host: 'north',
+    pool: 'north-1',
     advertise: '',
     slot: 0,
     pid: 100,

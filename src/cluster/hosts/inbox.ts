@@ -105,7 +105,8 @@ export class Inbox {
     if (now - this.trimmed < TRIM_MS && this.readBytes < TRIM_BYTES) return;
     this.trimmed = now;
     this.readBytes = 0;
-    this.options.redis.call('XTRIM', [this.options.key, 'MINID', '~', this.last]).catch(() => undefined);
+    const [time, count] = numbers(this.last);
+    this.options.redis.call('XTRIM', [this.options.key, 'MINID', `${time}-${count + 1}`]).catch(() => undefined);
   }
 
   /** Nothing is handled any more. */
@@ -123,7 +124,12 @@ export class Inbox {
 
 /** Whether the id was given before the other one. */
 function older(id: string, than: string): boolean {
-  const [a = 0, b = 0] = id.split('-').map(Number);
-  const [c = 0, d = 0] = than.split('-').map(Number);
-  return a < c || (a === c && b < d);
+  const [time, count] = numbers(id);
+  const [otherTime, otherCount] = numbers(than);
+  return time < otherTime || (time === otherTime && count < otherCount);
+}
+
+/** Time and count of an id. */
+function numbers(id: string): [number, number] {
+  return id.split('-').map(Number) as [number, number];
 }
