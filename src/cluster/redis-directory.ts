@@ -37,7 +37,7 @@ export interface RedisDirectoryOptions {
 const CACHE = 50_000;
 const CACHE_MS = 300_000;
 /** How long the last writes may take. */
-const CLOSE_MS = 3_000;
+const CLOSE_MS = 10_000;
 const COUNT_MS = 5_000;
 const ANYHOW: BindRules = { replace: true, room: Infinity };
 
