@@ -15,6 +15,8 @@ const KEY_BYTES = 64;
  */
 export class Arrival {
   readonly session: Session;
+  /** The queue is complete; it is the session's as soon as all is here that may be in it, too. */
+  whole = false;
   private readonly queue: Outbox;
   /** Notifications in the queue, by their first bytes. */
   private readonly known = new Set<string>();
@@ -59,7 +61,7 @@ export class Arrival {
   }
 
   /**
-   * The queue is complete: from here on it is a session like others that wait. `lossy`: notifications were dropped from it that were
+   * From here on it is a session like others that wait. `lossy`: notifications were dropped from it that were
    * perhaps held here; they are not put behind newer ones.
    */
   complete(lossy: boolean): void {

@@ -22,7 +22,8 @@ const WINDOW_BYTES = 1024 * 1024;
  * 2. The new one makes the session and holds what comes for it, reads its subscriptions, takes it over in the directory, and waits until
  *    every worker has heard: from then on all that is sent to the session is sent here.
  * 3. The old one waits until it has heard what every worker had sent to it before, then sends its queue (`queue`, `done`).
- * 4. The new one puts what it held behind that. Notifications may have been sent to both, and are there once.
+ * 4. The new one waits until what is in that queue and was sent to it as well has come, and puts what it held behind the queue.
+ *    Notifications may have been sent to both, and are there once.
  *
  * So of what one sender sends, the first part is in the queue, the last is held, and between them there may be notifications
  * that are in both. Until the new worker has confirmed `done`, the old one has everything and can go on.
@@ -38,7 +39,7 @@ export class Moving {
     bus.listen(CHANNEL.move, (from, body) => this.heard(from, body));
     bus.onPeerDown((peer) => {
       for (const [id, arrival] of this.arrivals) {
-        if (arrival.from !== peer) continue;
+        if (arrival.from !== peer || arrival.whole) continue;
         this.arrivals.delete(id);
         arrival.orphaned();
       }
@@ -167,7 +168,8 @@ export class Moving {
       return this.adopt(from, JSON.parse(body.toString('utf8', 1)) as Snapshot).then(json);
     } else {
       const { id, lossy } = JSON.parse(body.toString('utf8', 1)) as Name;
-      return json(op === MOVE.done ? this.done(id, lossy === true) : this.cancelled(id));
+      if (op === MOVE.cancel) return json(this.cancelled(id));
+      return this.done(id, lossy === true).then(json);
     }
   }
 
@@ -194,9 +196,12 @@ export class Moving {
     return session.ended ? this.ended(arrival) : { state: 'ready' };
   }
 
-  private done(id: string, lossy: boolean): Welcome {
+  private async done(id: string, lossy: boolean): Promise<Welcome> {
     const arrival = this.arrivals.get(id);
     if (arrival === undefined) return { state: 'refused' };
+    arrival.whole = true;
+    // What is in the queue and was sent here too has come when this is over.
+    await this.context.bus.barrier();
     if (arrival.session.ended) return this.ended(arrival);
     this.arrivals.delete(id);
     arrival.complete(lossy);

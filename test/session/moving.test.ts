@@ -1,0 +1,127 @@
+import { expect, test } from 'vitest';
+import { parseJid } from '../../src/jid/jid.js';
+import type { Session } from '../../src/session/session.js';
+import type { Outbox, Sink } from '../../src/stream/outbox.js';
+import { whole } from '../../src/stream/outbox.js';
+import { numbered, random } from '../protocol/support/device.js';
+import { Sender, Workers, ask, type TestWorker } from './support/workers.js';
+
+const FULL = 'device@localhost/d';
+const NODES = ['kept', 'passing'];
+const ROUNDS = 60;
+
+const turn = () => new Promise((resolve) => setImmediate(resolve));
+
+/** A client that resumes, reads some, loses some of what was written to it, and is cut. */
+class Client {
+  readonly got: string[] = [];
+
+  constructor(private readonly pick: (choices: number) => number) {}
+
+  /** Takes part of what waits; what is written beyond that is lost on the way. */
+  visit(session: Session): void {
+    const { outbox } = session;
+    expect(outbox.covers(this.got.length)).toBe(true);
+    outbox.acknowledge(this.got.length);
+    const left = session.stopWaiting();
+    outbox.rewind();
+    let reads = this.pick(40);
+    let writes = reads + this.pick(20);
+    const sink: Sink = {
+      writable: true,
+      drain: (from: Outbox) => {
+        while (writes-- > 0) {
+          const shared = from.takeOne();
+          if (shared === undefined) return;
+          if (reads-- > 0) this.got.push(whole({ head: from.head, shared }).toString());
+        }
+      },
+    };
+    sink.drain(outbox);
+    session.wait(left);
+  }
+
+  /** Takes all that waits. */
+  finish({ outbox }: Session): void {
+    expect(outbox.acknowledge(this.got.length)).toBe(true);
+    outbox.rewind();
+    for (let shared = outbox.takeOne(); shared !== undefined; shared = outbox.takeOne()) {
+      this.got.push(whole({ head: outbox.head, shared }).toString());
+    }
+  }
+
+  of(form: string, name: string): number[] {
+    const matches = this.got.flatMap((stanza) => new RegExp(`>${form} ${name} (\\d+)<`).exec(stanza)?.[1] ?? []);
+    return matches.map(Number);
+  }
+
+  items(node: string, name: string): number[] {
+    const pattern = new RegExp(`<items node='${node}'><item id='${name} (\\d+)'`);
+    return this.got.flatMap((stanza) => pattern.exec(stanza)?.[1] ?? []).map(Number);
+  }
+}
+
+async function begin(seed: number, count = 3) {
+  const next = random(seed);
+  const pick = (choices: number) => Math.floor(next() * choices);
+  const workers = new Workers(count, pick);
+  const [first] = workers.all as [TestWorker];
+  const session = await workers.session(first, FULL);
+  const owner = await workers.session(first, 'owner@localhost/o');
+  for (const node of NODES) {
+    const fields = { 'pubsub#persist_items': node === 'kept' ? '1' : '0', 'pubsub#publish_model': 'open' };
+    const values = Object.entries(fields).map(
+      ([name, value]) => `<field var='${name}'><value>${value}</value></field>`,
+    );
+    const form = `<x xmlns='jabber:x:data' type='submit'><field var='FORM_TYPE'><value>http://jabber.org/protocol/pubsub#node_config</value></field>${values.join('')}</x>`;
+    await ask(first, owner, `<create node='${node}'/><configure>${form}</configure>`);
+    await ask(first, session, `<subscribe node='${node}' jid='${session.jid.bare}'/>`);
+  }
+  const senders: Sender[] = [];
+  for (const [index, worker] of workers.all.entries()) {
+    senders.push(await Sender.make(workers, worker, `s${index}`, parseJid(FULL)!));
+  }
+  await workers.quiet();
+  return { pick, workers, session, senders, client: new Client(pick) };
+}
+
+/** Each sender sends so often, at its own pace. */
+const sending = (senders: readonly Sender[], pick: (choices: number) => number) =>
+  Promise.all(
+    senders.map(async (sender) => {
+      while (sender.sent < ROUNDS) {
+        await sender.send(NODES);
+        for (let pause = pick(8); pause > 0; pause--) await turn();
+      }
+    }),
+  );
+
+const SEEDS = Array.from({ length: Number(process.env.SEEDS ?? 60) }, (_, index) => index + 1);
+const ALL = numbered(ROUNDS).map(Number);
+
+test.each(SEEDS)('a session that goes from worker to worker has each stanza once, in order (seed %i)', async (seed) => {
+  const { pick, workers, senders, client } = await begin(seed);
+  let sent = false;
+  const sends = sending(senders, pick).then(() => (sent = true));
+  let moves = 0;
+  while (!sent || moves < 3) {
+    const [holder] = workers.holders(FULL) as [TestWorker];
+    const session = holder.context.registry.full(FULL)!;
+    const others = workers.all.filter((worker) => worker !== holder);
+    expect(await holder.moving.move(session, others[pick(others.length)]!.bus.self)).toBe(true);
+    moves++;
+    expect(workers.holders(FULL)).toHaveLength(1);
+    if (pick(2) === 0) client.visit(workers.holders(FULL)[0]!.context.registry.full(FULL)!);
+    for (let pause = pick(40); pause > 0; pause--) await turn();
+  }
+  await sends;
+  await workers.quiet();
+  const [holder] = workers.holders(FULL) as [TestWorker];
+  client.finish(holder.context.registry.full(FULL)!);
+  for (const { name, bounced } of senders) {
+    expect(bounced).toBe(0);
+    expect(client.of('full', name), `${moves} moves, messages of ${name}`).toEqual(ALL);
+    expect(client.of('bare', name), `${moves} moves, messages of ${name} to the bare JID`).toEqual(ALL);
+    for (const node of NODES) expect(client.items(node, name), `${node} ${name}`).toEqual(ALL);
+  }
+});
