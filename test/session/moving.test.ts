@@ -96,7 +96,7 @@ const sending = (senders: readonly Sender[], pick: (choices: number) => number) 
     }),
   );
 
-const SEEDS = Array.from({ length: Number(process.env.SEEDS ?? 60) }, (_, index) => index + 1);
+const SEEDS = Array.from({ length: Number(process.env.THRUM_TEST_SEEDS ?? 25) }, (_, index) => index + 1);
 const ALL = numbered(ROUNDS).map(Number);
 
 test.each(SEEDS)('a session that goes from worker to worker has each stanza once, in order (seed %i)', async (seed) => {
@@ -118,10 +118,91 @@ test.each(SEEDS)('a session that goes from worker to worker has each stanza once
   await workers.quiet();
   const [holder] = workers.holders(FULL) as [TestWorker];
   client.finish(holder.context.registry.full(FULL)!);
-  for (const { name, bounced } of senders) {
-    expect(bounced).toBe(0);
+  for (const { name, refused } of senders) {
+    expect(refused).toEqual([]);
     expect(client.of('full', name), `${moves} moves, messages of ${name}`).toEqual(ALL);
     expect(client.of('bare', name), `${moves} moves, messages of ${name} to the bare JID`).toEqual(ALL);
     for (const node of NODES) expect(client.items(node, name), `${node} ${name}`).toEqual(ALL);
   }
 });
+
+/** Waits some turns, other ones for each seed. */
+async function pause(pick: (choices: number) => number, turns: number): Promise<void> {
+  for (let left = pick(turns); left > 0; left--) await turn();
+}
+
+const increasing = (numbers: number[]) => numbers.every((number, index) => index === 0 || number > numbers[index - 1]!);
+
+test.each(SEEDS)('a worker dies to which the session goes: it goes on where it was (seed %i)', async (seed) => {
+  const { pick, workers, senders, client, session } = await begin(seed);
+  const [old, dying] = workers.all as [TestWorker, TestWorker];
+  const living = [senders[0]!, senders[2]!];
+  const sends = sending(living, pick);
+  await pause(pick, 100);
+  const move = old.moving.move(session, dying.bus.self);
+  await pause(pick, 80);
+  workers.kill(dying);
+  const moved = await move;
+  await sends;
+  await workers.quiet();
+  if (moved) return expect(workers.holders(FULL)).toEqual([]);
+  expect(workers.holders(FULL)).toEqual([old]);
+  expect(session.ended).toBe(false);
+  for (const sender of living) await sender.send(NODES);
+  await workers.quiet();
+  client.finish(session);
+  for (const { name } of living) {
+    // What was sent to the dying worker died with it.
+    for (const form of ['full', 'bare']) {
+      expect(increasing(client.of(form, name)), `${form} ${name}`).toBe(true);
+      expect(client.of(form, name).at(-1)).toBe(ROUNDS);
+    }
+    for (const node of NODES) expect(client.items(node, name), `${node} ${name}`).toEqual([...ALL, ROUNDS]);
+  }
+});
+
+test.each(SEEDS)('the worker dies from which the session goes: all of it is there, or none (seed %i)', async (seed) => {
+  const { pick, workers, senders, client, session } = await begin(seed);
+  const [old, to] = workers.all as [TestWorker, TestWorker];
+  const living = senders.slice(1);
+  const sends = sending(living, pick);
+  await pause(pick, 100);
+  void old.moving.move(session, to.bus.self);
+  await pause(pick, 120);
+  workers.kill(old);
+  await sends;
+  await workers.quiet();
+  if (workers.holders(FULL).length === 0) return expect(workers.rows.has(FULL)).toBe(false);
+  expect(workers.holders(FULL)).toEqual([to]);
+  const found = to.context.registry.full(FULL)!;
+  expect(found.moving).toBe(undefined);
+  client.finish(found);
+  for (const { name } of living) {
+    expect(client.of('full', name)).toEqual(ALL);
+    expect(client.of('bare', name)).toEqual(ALL);
+    for (const node of NODES) expect(client.items(node, name), `${node} ${name}`).toEqual(ALL);
+  }
+});
+
+test.each(SEEDS)(
+  'another session takes the resource meanwhile, and gets every message once (seed %i)',
+  async (seed) => {
+    const { pick, workers, senders, client, session } = await begin(seed);
+    const [old, to] = workers.all as [TestWorker, TestWorker];
+    const sends = sending(senders, pick);
+    await pause(pick, 60);
+    void old.moving.move(session, to.bus.self);
+    await pause(pick, 80);
+    const heir = await workers.bind(workers.all[pick(3)]!, FULL);
+    await sends;
+    await workers.quiet();
+    expect(workers.rows.get(FULL)?.id).toBe(heir.id);
+    expect(workers.all.flatMap(({ context }) => context.registry.bare(heir.jid.bare))).toEqual([heir]);
+    client.finish(heir);
+    for (const sender of senders) {
+      const back = sender.errors('full');
+      const got = [...client.of('full', sender.name), ...back].sort((a, b) => a - b);
+      expect(got, `${sender.name}, ${back.length} returned`).toEqual(ALL);
+    }
+  },
+);

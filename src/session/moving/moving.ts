@@ -187,6 +187,8 @@ export class Moving {
     try {
       await Promise.all(watchers.map((watcher) => watcher.sessionArriving?.(session)));
       if (!session.ended && !(await directory.adopt(session.entry()))) return this.cancelled(session.id);
+      // It ended while that was written.
+      if (session.ended) directory.unbind(session.entry());
       context.log.debug({ session: jid.full, from }, 'a session is coming');
       await bus.barrier();
     } catch (error) {

@@ -9,6 +9,7 @@ type Frame =
 export class Hub {
   readonly buses: TestBus[] = [];
   private readonly links = new Map<string, { to: TestBus; from: TestBus; queue: Frame[] }>();
+  private readonly dead = new Set<number>();
   private scheduled = false;
   /** Sent with `send` or `broadcast`. */
   frames = 0;
@@ -39,11 +40,12 @@ export class Hub {
         action: () => other.downs.forEach((listener) => listener(bus.self)),
       });
     }
+    this.dead.add(bus.self);
   }
 
   post(from: number, to: number, frame: Frame): void {
     const link = this.links.get(`${from}>${to}`);
-    if (link === undefined) return;
+    if (link === undefined || this.dead.has(from)) return;
     if (frame.kind === 'frame') this.frames++;
     link.queue.push(frame);
     this.schedule();

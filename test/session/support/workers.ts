@@ -4,6 +4,7 @@ import type { BindOutcome, Directory, Entries, SessionEntry } from '../../../src
 import { defaults } from '../../../src/config/config.js';
 import { JidCache, parseJid, type Jid } from '../../../src/jid/jid.js';
 import { PubSub } from '../../../src/pubsub/pubsub.js';
+import { bindSession, listenForKicks } from '../../../src/session/bind.js';
 import type { SessionContext } from '../../../src/session/context.js';
 import { StreamManagement } from '../../../src/session/management.js';
 import { Moving } from '../../../src/session/moving/moving.js';
@@ -11,7 +12,8 @@ import { Registry } from '../../../src/session/registry.js';
 import { Router } from '../../../src/session/router.js';
 import { Session } from '../../../src/session/session.js';
 import { Succession } from '../../../src/session/succession.js';
-import { Outbox, Shared } from '../../../src/stream/outbox.js';
+import type { Connection } from '../../../src/stream/connection.js';
+import { Outbox, Shared, whole } from '../../../src/stream/outbox.js';
 import { TYPE } from '../../../src/xml/envelope.js';
 import type { Scanner } from '../../../src/xml/scanner.js';
 import { TreeBuilder } from '../../../src/xml/tree.js';
@@ -31,6 +33,7 @@ class SharedDirectory implements Directory {
     private readonly bus: Bus,
     private readonly rows: Map<string, SessionEntry>,
     private readonly pick: (choices: number) => number,
+    private readonly lives: () => boolean,
   ) {
     bus.listen(CHANNEL.directory, (_from, body) => {
       this.news++;
@@ -56,12 +59,12 @@ class SharedDirectory implements Directory {
   }
 
   update(entry: SessionEntry): undefined {
-    if (this.isOurs(entry)) this.rows.set(keyOf(entry), entry);
+    if (this.isOurs(entry) && this.lives()) this.rows.set(keyOf(entry), entry);
     void this.tell(entry);
   }
 
   unbind(entry: SessionEntry): void {
-    if (this.isOurs(entry)) this.rows.delete(keyOf(entry));
+    if (this.isOurs(entry) && this.lives()) this.rows.delete(keyOf(entry));
     void this.tell(entry);
   }
 
@@ -108,6 +111,8 @@ class SharedDirectory implements Directory {
 
   private async pause(): Promise<void> {
     for (let left = this.pick(5); left > 0; left--) await new Promise((resolve) => setImmediate(resolve));
+    // A dead worker goes no further.
+    if (!this.lives()) await new Promise(() => undefined);
   }
 }
 
@@ -148,7 +153,7 @@ export class Workers {
       tree,
       jids: new JidCache(1000),
       bus,
-      directory: new SharedDirectory(bus, this.rows, this.pick),
+      directory: new SharedDirectory(bus, this.rows, this.pick, () => this.hub.buses.includes(bus)),
       registry: new Registry(),
       services: new Map(),
       watchers: [],
@@ -156,6 +161,7 @@ export class Workers {
       isAdmin: () => false,
     };
     const router = new Router(base);
+    listenForKicks(base as SessionContext);
     const succession = new Succession({ bus, registry: base.registry, router, jids: base.jids });
     const context: SessionContext = { ...base, router, succession };
     const pubsub = new PubSub({ host: HOST, config, store, bus, router, log });
@@ -178,6 +184,20 @@ export class Workers {
     await context.directory.bind(session.entry());
     await pubsub.sessionBound(session);
     session.wait(1_000_000);
+    return session;
+  }
+
+  /** A new session takes a resource as clients do it, and is available a little later. */
+  async bind({ context }: TestWorker, full: string): Promise<Session> {
+    const outbox = new Outbox(LIMIT, 'drop_oldest', () => undefined);
+    const { local, resource } = parseJid(full)!;
+    const connection = { outbox, lang: '', transport: undefined } as unknown as Connection;
+    const session = (await bindSession(context, connection, local, resource)) as Session;
+    for (let left = this.pick(20); left > 0; left--) await new Promise((resolve) => setImmediate(resolve));
+    outbox.keepUntilAcknowledged(50);
+    session.available = true;
+    void context.directory.update(session.entry());
+    for (const watcher of context.watchers) watcher.sessionAvailable?.(session);
     return session;
   }
 
@@ -207,7 +227,8 @@ export class Workers {
 /** Who sends numbered messages and publishes numbered items, to and for one session, at one worker. */
 export class Sender {
   sent = 0;
-  bounced = 0;
+  /** What could not be sent. */
+  readonly refused: string[] = [];
 
   private constructor(
     private readonly worker: TestWorker,
@@ -220,6 +241,17 @@ export class Sender {
     return new Sender(worker, name, await workers.session(worker, `${name}@localhost/x`), to);
   }
 
+  /** Numbers of its messages that came back, or could not be sent. */
+  errors(form: string): number[] {
+    const { outbox } = this.session;
+    const back = [...this.refused];
+    for (let at = outbox.first; at !== outbox.next; at++) {
+      const entry = outbox.at(at);
+      if (entry !== undefined) back.push(whole(entry).toString());
+    }
+    return back.flatMap((xml) => new RegExp(`id='${form} (\\d+)'`).exec(xml)?.[1] ?? []).map(Number);
+  }
+
   /** One message to the full JID, one to the bare one, and one item for each node. */
   async send(nodes: readonly string[]): Promise<void> {
     const number = this.sent++;
@@ -227,9 +259,9 @@ export class Sender {
       const form = to.resource === '' ? 'bare' : 'full';
       const from = this.session.jid.full;
       const body = `${form} ${this.name} ${number}`;
-      const xml = `<message from='${from}' to='${to.full}' type='chat'><body>${body}</body></message>`;
+      const xml = `<message from='${from}' to='${to.full}' type='chat' id='${form} ${number}'><body>${body}</body></message>`;
       const refused = await this.worker.context.router.message(to, TYPE.chat, new Shared(Buffer.from(xml)), from);
-      if (refused !== undefined) this.bounced++;
+      if (refused !== undefined) this.refused.push(`id='${form} ${number}'`);
     }
     for (const node of nodes) {
       const payload = Buffer.from(`<v xmlns='urn:x'>${this.name} ${number}</v>`);
