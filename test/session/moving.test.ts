@@ -64,7 +64,13 @@ class Client {
 async function begin(seed: number, count = 3) {
   const next = random(seed);
   const pick = (choices: number) => Math.floor(next() * choices);
-  const workers = new Workers(count, pick);
+  // Some ways are slower than others, other ones for each seed.
+  const slow = (seed % 3) * 2 + 1;
+  const arrive = (choices: number) => {
+    const place = Math.floor(next() ** slow * choices);
+    return seed % 2 === 0 ? place : choices - 1 - place;
+  };
+  const workers = new Workers(count, pick, arrive);
   const [first] = workers.all as [TestWorker];
   const session = await workers.session(first, FULL);
   const owner = await workers.session(first, 'owner@localhost/o');

@@ -134,8 +134,10 @@ export class Workers {
   constructor(
     count: number,
     private readonly pick: (choices: number) => number,
+    /** Which of the ways between workers is next. */
+    arrive: (choices: number) => number,
   ) {
-    this.hub = new Hub(pick);
+    this.hub = new Hub(arrive);
     const store = slowStore(pick);
     for (let i = 0; i < count; i++) this.all.push(this.start(store));
   }
