@@ -12,8 +12,6 @@ export interface DrainOptions {
   /** Clients are sent away at random within this time. */
   spreadMilliseconds: number;
   destinations: Destinations;
-  /** Where the next client shall go, as host:port; undefined when that is for it to find out. */
-  refuge(): string | undefined;
 }
 
 /** How often the queues are looked at, in milliseconds. */
@@ -68,7 +66,7 @@ export class Drain {
     if (holder !== undefined) return this.options.destinations.stays(holder) ? connection.dismissRelay() : undefined;
     if (!connection.idle) return;
     if (connection.bound?.resumption === undefined || !this.options.destinations.any) connection.close();
-    else connection.sendAway(this.options.refuge());
+    else connection.sendAway(this.options.destinations.refuge());
   }
 
   /** Sends sessions on their way; false when none is left here that could go, or there is nowhere to go. */

@@ -160,13 +160,19 @@ async function run(pool: Membership): Promise<void> {
     resume: (connection, user, previd, h) => resumption.resume(connection, user, previd, h),
     register: (type, query, address) => registration(config, accounts, type, query, address),
   };
-  const sameHost = (): boolean => true;
   const moving = new Moving(context);
-  const destinations = new Destinations(bus, sameHost);
-  const resumption: Resumption = new Resumption(context, streams, new Relays(bus), moving, sameHost, (transport) => {
-    gate.join(transport.remoteAddress);
-    return new Connection(streams, transport);
-  });
+  const destinations = new Destinations(bus, () => []);
+  const resumption: Resumption = new Resumption(
+    context,
+    streams,
+    new Relays(bus),
+    moving,
+    destinations.sameHost,
+    (transport) => {
+      gate.join(transport.remoteAddress);
+      return new Connection(streams, transport);
+    },
+  );
 
   // Listeners.
   const listeners = new Listeners(streams);
@@ -236,7 +242,6 @@ async function run(pool: Membership): Promise<void> {
       graceMilliseconds: config.shutdown.grace_seconds * 1000,
       spreadMilliseconds: config.shutdown.spread_seconds * 1000,
       destinations,
-      refuge: () => undefined,
     }).run();
     stopSweeping();
     await pubsub.stop();

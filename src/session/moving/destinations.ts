@@ -1,15 +1,27 @@
 import { CHANNEL, type Bus } from '../../cluster/bus.js';
 
-/** Which workers the sessions of one that closes may go to, in turns. */
+/** What is known of a worker of the cluster. */
+export interface Place {
+  number: number;
+  /** Name of its host. */
+  host: string;
+  /** Where clients reach that host, as host:port; empty when it does not say. */
+  advertise: string;
+  draining: boolean;
+}
+
+/** Where the sessions of a worker that closes may go, and where their clients: in turns to those that stay. */
 export class Destinations {
   /** Workers that close, too. */
   private readonly closing = new Set<number>();
   private left: 'not' | 'alone' | 'whole' = 'not';
-  private turn = 0;
+  private sessions = 0;
+  private clients = 0;
 
   constructor(
     private readonly bus: Bus,
-    private readonly sameHost: (worker: number) => boolean,
+    /** Every worker of the cluster, this one included; none where the pool is alone. */
+    private readonly places: () => readonly Place[],
   ) {
     bus.listen(CHANNEL.leaving, (from) => void this.closing.add(from));
     bus.onPeerUp((peer) => {
@@ -24,25 +36,50 @@ export class Destinations {
     this.bus.broadcast(CHANNEL.leaving);
   }
 
-  /** Workers that stay, of this host where it does: nothing has to go by Redis then. */
-  private candidates(): number[] {
-    const staying = [...this.bus.peers].filter((peer) => this.stays(peer)).sort((a, b) => a - b);
-    const near = staying.filter((peer) => this.sameHost(peer));
-    return near.length > 0 ? near : staying;
-  }
+  /** That worker is of this host, as far as is known. */
+  sameHost = (worker: number): boolean => {
+    const host = this.place(worker)?.host;
+    return host === undefined || host === this.ownHost;
+  };
 
   /** That worker does not close. */
   stays(worker: number): boolean {
-    return !this.closing.has(worker) && !(this.left === 'whole' && this.sameHost(worker));
+    if (this.closing.has(worker) || this.place(worker)?.draining === true) return false;
+    return this.left !== 'whole' || !this.sameHost(worker);
   }
 
   get any(): boolean {
     return this.candidates().length > 0;
   }
 
-  /** The one that the next session shall go to; undefined when there is none. */
+  /** The worker that the next session shall go to; undefined when there is none. */
   next(): number | undefined {
     const candidates = this.candidates();
-    return candidates[this.turn++ % candidates.length];
+    return candidates[this.sessions++ % candidates.length];
+  }
+
+  /** Where the next client shall go, as host:port; undefined when this host stays, or no other says where it is. */
+  refuge(): string | undefined {
+    if (this.left !== 'whole') return undefined;
+    const addresses = new Set<string>();
+    for (const { number, advertise } of this.places()) {
+      if (advertise !== '' && this.bus.peers.has(number) && this.stays(number)) addresses.add(advertise);
+    }
+    return [...addresses].sort()[this.clients++ % addresses.size];
+  }
+
+  /** Workers that stay, of this host where it does: nothing has to go by Redis then. */
+  private candidates(): number[] {
+    const staying = [...this.bus.peers].filter((peer) => this.stays(peer)).sort((a, b) => a - b);
+    const near = staying.filter(this.sameHost);
+    return near.length > 0 ? near : staying;
+  }
+
+  private place(worker: number): Place | undefined {
+    return this.places().find(({ number }) => number === worker);
+  }
+
+  private get ownHost(): string | undefined {
+    return this.place(this.bus.self)?.host;
   }
 }
