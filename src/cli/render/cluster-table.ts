@@ -39,8 +39,8 @@ function workersTable(workers: readonly WorkerReading[]): string {
     'lease',
     'sessions',
     'inbox',
-    'behind',
-    'waiting',
+    'oldest',
+    'bytes',
   ];
   const rows = workers.map((worker) => [
     printable(worker.host),
