@@ -35,7 +35,14 @@ export async function enterCluster(config: Config, log: Logger): Promise<Cluster
   }
 }
 
-/** How this host is called. */
-export function hostName(config: Config): string {
-  return config.cluster.host === '' ? hostname() : config.cluster.host;
+/** What a worker says of its host when it meets those of others. */
+export function hostOptions(config: Config, version: string) {
+  const { cluster, redis, limits } = config;
+  return {
+    cluster,
+    host: cluster.host === '' ? hostname() : cluster.host,
+    info: { version },
+    backlogBytes: limits.bus_backlog_bytes,
+    patienceMs: redis.patience_seconds * 1000,
+  };
 }

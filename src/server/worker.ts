@@ -1,4 +1,5 @@
 import { operations, type Operations } from '../cli/admin.js';
+import { joinHosts } from '../cluster/hosts/join.js';
 import { joinPool, type Membership } from '../cluster/member.js';
 import { openDirectory } from '../cluster/session-table.js';
 import type { Config } from '../config/config.js';
@@ -12,7 +13,7 @@ import { metricsRegistry } from '../metrics/registry.js';
 import { publishToWrite } from '../metrics/histogram.js';
 import { PubSub } from '../pubsub/pubsub.js';
 import type { SessionContext } from '../session/context.js';
-import { bindSession, endSessions, listenForKicks } from '../session/bind.js';
+import { bindSession, displaced, endSessions, listenForKicks } from '../session/bind.js';
 import { Destinations } from '../session/moving/destinations.js';
 import { Moving } from '../session/moving/moving.js';
 import { Registry } from '../session/registry.js';
@@ -34,6 +35,7 @@ import { clientAddress } from '../stream/upgrade.js';
 import { serveWebSocket } from '../stream/websocket.js';
 import { Scanner } from '../xml/scanner.js';
 import { TreeBuilder } from '../xml/tree.js';
+import { hostOptions } from './cluster.js';
 import { createLogger } from './log.js';
 import { Drain } from './drain.js';
 import { Listeners } from './listeners.js';
@@ -66,12 +68,14 @@ async function run(pool: Membership): Promise<void> {
   const settings = pool.settings as WorkerSettings;
   const { config, version } = settings;
   const { limits } = config;
-  const { bus } = pool;
   const log = createLogger(config.log.level, { worker: pool.slot, pid: process.pid });
   const started = Date.now();
 
-  // What lasts, who may log in, and the certificates.
+  // The other workers, and what lasts.
   const redis = config.store === 'redis' ? await openRedis(config.redis, { log }) : undefined;
+  const hosts = redis && (await joinHosts({ pool, redis, ...hostOptions(config, version), log }));
+  const bus = hosts?.bus ?? pool.bus;
+  const registry = new Registry();
   await pool.ask('opening');
   const store = await openStore({
     kind: config.store,
@@ -79,8 +83,21 @@ async function run(pool: Membership): Promise<void> {
     redis,
     durability: config.durability,
   });
-  const directory = await openDirectory({ pool, dataDir: config.data_dir });
+  const directory = await openDirectory({
+    pool,
+    dataDir: config.data_dir,
+    cluster: redis &&
+      hosts && {
+        redis,
+        hosts,
+        leaseSeconds: config.cluster.lease_seconds,
+        onLost: (entry) => displaced(registry, entry),
+        log,
+      },
+  });
   await pool.ask('opened');
+
+  // Who may log in, and the certificates.
   const proofs = new ProofCache({
     key: Buffer.from(settings.proofKey, 'base64'),
     capacity: config.sasl.proof_capacity,
@@ -102,7 +119,6 @@ async function run(pool: Membership): Promise<void> {
   // Sessions, the services beside them, and what both answer.
   const scanner = Scanner.create({ memoryBytes: limits.scanner_bytes });
   const tree = await TreeBuilder.create();
-  const registry = new Registry();
   const featureSet = features({
     config,
     version,
@@ -136,6 +152,7 @@ async function run(pool: Membership): Promise<void> {
   context.watchers.push(pubsub);
   await pubsub.start();
   redis?.onState((up) => up && pubsub.recheck());
+  hosts?.onRenewed(async () => pubsub.recheck());
 
   // Streams.
   const gate = new Gate(limits);
@@ -161,7 +178,7 @@ async function run(pool: Membership): Promise<void> {
     register: (type, query, address) => registration(config, accounts, type, query, address),
   };
   const moving = new Moving(context);
-  const destinations = new Destinations(bus, () => []);
+  const destinations = new Destinations(bus, () => hosts?.members() ?? []);
   const resumption: Resumption = new Resumption(
     context,
     streams,
@@ -202,7 +219,7 @@ async function run(pool: Membership): Promise<void> {
       connected: (transport) => new Connection(streams, transport),
     }),
   );
-  await pool.connect();
+  await (hosts ?? pool).connect();
   const ready: WorkerReady = {
     c2s: await listeners.open(config.c2s.port, false),
     c2s_tls: await listeners.open(config.c2s_tls.port, true),
@@ -231,6 +248,8 @@ async function run(pool: Membership): Promise<void> {
   });
   pool.onDrain(async (whole) => {
     state.draining = true;
+    // Those who cannot be told find out.
+    hosts?.announce({ draining: true }).catch(() => undefined);
     moving.refuse();
     destinations.leave(whole);
     http.stopListening();
@@ -247,6 +266,7 @@ async function run(pool: Membership): Promise<void> {
     await pubsub.stop();
     await directory.close();
     await store.close();
+    await hosts?.leave();
     await redis?.close();
     http.close();
   });

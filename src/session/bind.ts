@@ -1,10 +1,11 @@
 import { CHANNEL } from '../cluster/bus.js';
-import { UNKNOWN, type BindOutcome, type Entries } from '../cluster/directory.js';
+import { UNKNOWN, type BindOutcome, type Entries, type SessionEntry } from '../cluster/directory.js';
 import { makeJid } from '../jid/jid.js';
 import type { Connection } from '../stream/connection.js';
 import { randomId } from '../stream/ids.js';
 import type { StreamCondition } from '../stream/errors.js';
 import type { SessionContext } from './context.js';
+import type { Registry } from './registry.js';
 import { StanzaError, refuse } from '../stream/stanza-error.js';
 import { Session } from './session.js';
 
@@ -80,6 +81,12 @@ export function listenForKicks({ bus, registry }: SessionContext): void {
     else if (session?.id === id)
       session.kick(text, condition, heir === undefined ? undefined : { worker: from, id: heir });
   });
+}
+
+/** A session of this worker whose resource another one has by now, as the directory found out. */
+export function displaced(registry: Registry, { bare, resource, id }: SessionEntry): void {
+  const session = registry.full(`${bare}/${resource}`);
+  if (session?.id === id) session.kick(REPLACED);
 }
 
 /** Ends all sessions of an account, at every worker: it is gone, or has another password. */

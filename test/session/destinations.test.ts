@@ -10,8 +10,8 @@ function cluster(change: (place: Place) => Partial<Place> = () => ({})) {
   const places: Place[] = [];
   const all = Array.from({ length: 6 }, () => new Destinations(hub.join(), () => places));
   for (let number = 1; number <= 6; number++) {
-    const host = 'abc'[(number - 1) >> 1]!;
-    const place = { number, host, advertise: `${host}.example:5222`, draining: false };
+    const pool = 'abc'[(number - 1) >> 1]!;
+    const place = { number, pool, advertise: `${pool}.example:5222`, draining: false };
     places.push({ ...place, ...change(place) });
   }
   return { hub, all, first: all[0]! };

@@ -3,8 +3,8 @@ import { CHANNEL, type Bus } from '../../cluster/bus.js';
 /** What is known of a worker of the cluster. */
 export interface Place {
   number: number;
-  /** Name of its host. */
-  host: string;
+  /** Which pool it is of: a host's, whatever that is called. */
+  pool: string;
   /** Where clients reach that host, as host:port; empty when it does not say. */
   advertise: string;
   draining: boolean;
@@ -17,6 +17,9 @@ export class Destinations {
   private left: 'not' | 'alone' | 'whole' = 'not';
   private sessions = 0;
   private clients = 0;
+  /** The list that was seen last, and its places by number. */
+  private listed: readonly Place[] = [];
+  private byNumber = new Map<number, Place>();
 
   constructor(
     private readonly bus: Bus,
@@ -38,8 +41,8 @@ export class Destinations {
 
   /** That worker is of this host, as far as is known. */
   sameHost = (worker: number): boolean => {
-    const host = this.place(worker)?.host;
-    return host === undefined || host === this.ownHost;
+    const pool = this.place(worker)?.pool;
+    return pool === undefined || pool === this.place(this.bus.self)?.pool;
   };
 
   /** That worker does not close. */
@@ -76,10 +79,11 @@ export class Destinations {
   }
 
   private place(worker: number): Place | undefined {
-    return this.places().find(({ number }) => number === worker);
-  }
-
-  private get ownHost(): string | undefined {
-    return this.place(this.bus.self)?.host;
+    const places = this.places();
+    if (places !== this.listed) {
+      this.listed = places;
+      this.byNumber = new Map(places.map((place) => [place.number, place]));
+    }
+    return this.byNumber.get(worker);
   }
 }
