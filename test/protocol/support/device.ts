@@ -25,6 +25,8 @@ export class Device {
   /** The server's `<enabled/>`. */
   enabled!: XmlElement;
   acknowledging: Acknowledging;
+  /** Hears of every stanza as it is handled. */
+  heard: ((stanza: XmlElement) => void) | undefined;
   private readonly options: DeviceOptions;
   private listening = false;
   /** Sent and not acknowledged, oldest first. */
@@ -244,6 +246,7 @@ export class Device {
 
   private handle(stanza: XmlElement): void {
     this.handled.push(stanza);
+    this.heard?.(stanza);
     if (this.handled.length < this.cutAt) return;
     this.cut();
     this.onCut?.();

@@ -1,0 +1,42 @@
+import type { RawClient } from '../support/client.js';
+import type { RedisCluster, RedisServer } from '../support/redis.js';
+import { startServer, type TestServer } from '../support/server.js';
+import { itemIds } from '../protocol/support/pubsub.js';
+
+export interface HostOptions {
+  workers?: number;
+  set?: Record<string, unknown>;
+}
+
+/** Settings of a host on that Redis. */
+export function onRedis(redis: RedisServer | RedisCluster): Record<string, unknown> {
+  return {
+    store: 'redis',
+    ...('nodes' in redis ? { 'redis.nodes': redis.nodes } : { 'redis.url': redis.url }),
+    'redis.patience_seconds': 2,
+    'cluster.lease_seconds': 3,
+    'limits.enabled': false,
+  };
+}
+
+/** A broker process on that Redis, with a folder and ports of its own. */
+export function startHost(redis: RedisServer | RedisCluster, options: HostOptions = {}): Promise<TestServer> {
+  return startServer({ workers: options.workers ?? 1, set: { ...onRedis(redis), ...options.set } });
+}
+
+/** The id of the item that the next notification of the node brings. */
+export async function nextItem(client: RawClient, node: string): Promise<string> {
+  return itemIds(await client.event(node))[0]!;
+}
+
+/** As many as are asked for, as they come. */
+export async function nextItems(client: RawClient, node: string, count: number): Promise<string[]> {
+  const got: string[] = [];
+  while (got.length < count) got.push(await nextItem(client, node));
+  return got;
+}
+
+/** '0', '1', … */
+export function numbers(count: number): string[] {
+  return Array.from({ length: count }, (_, i) => String(i));
+}

@@ -1,0 +1,107 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { RawClient } from '../support/client.js';
+import { RedisServer, redisInstalled, until } from '../support/redis.js';
+import type { TestServer } from '../support/server.js';
+import { SERVICE, create, publish, pubsub, storedItems, subscribe } from '../protocol/support/pubsub.js';
+import { nextItem, numbers, startHost } from './hosts.js';
+
+const KEPT = ['--appendonly', 'yes'];
+
+async function ready(host: TestServer): Promise<boolean> {
+  return (await host.fetch('/readyz')).status === 200;
+}
+
+describe.skipIf(!redisInstalled)('a Redis that goes away', () => {
+  let redis: RedisServer;
+  let a: TestServer;
+  let b: TestServer;
+  let sensor: RawClient;
+  let near: RawClient;
+  let far: RawClient;
+  beforeAll(async () => {
+    redis = await RedisServer.start({ args: KEPT });
+    a = await startHost(redis);
+    b = await startHost(redis);
+    await a.addUsers('sensor', 'near', 'far');
+    sensor = await RawClient.login(a, { user: 'sensor' });
+    near = await RawClient.login(a, { user: 'near', available: true });
+    far = await RawClient.login(b, { user: 'far', available: true });
+    await create(sensor, 'kept', { persist_items: '1', max_items: '1000' });
+    await create(sensor, 'loose', { persist_items: '0' });
+    for (const reader of [near, far]) for (const node of ['kept', 'loose']) await subscribe(reader, node);
+  });
+  afterAll(async () => {
+    await a?.stop();
+    await b?.stop();
+    await redis?.stop();
+  });
+
+  /** Everything works again, for the same connections, without a restart of a broker. */
+  async function whole(item: string): Promise<void> {
+    await until('hosts that are ready', async () => (await ready(a)) && (await ready(b)));
+    await sensor.request('set', pubsub(publishing('kept', item)), SERVICE);
+    await sensor.request('set', pubsub(publishing('loose', item)), SERVICE);
+    for (const reader of [near, far]) {
+      while ((await nextItem(reader, 'kept')) !== item);
+      while ((await nextItem(reader, 'loose')) !== item);
+    }
+    expect(await storedItems(far, 'kept')).toContain(item);
+    far.send(`<message to='${near.jid}' type='chat'><body>${item}</body></message>`);
+    await near.message({ from: far.jid });
+  }
+
+  test.each(['killed', 'paused'] as const)('is told to who wants to write, and to nobody else: %s', async (how) => {
+    if (how === 'killed') await redis.kill();
+    else redis.pause();
+    // Kept items wait for the bound, and are refused for now.
+    const answer = await sensor.iq('set', pubsub(publishing('kept', `lost-${how}`)), SERVICE);
+    expect(answer.attr('type')).toBe('error');
+    expect(answer.child('error')?.attr('type')).toBe('wait');
+    expect(answer.child('error')?.elements()[0]?.name).toBe('internal-server-error');
+    expect(await ready(a)).toBe(false);
+    expect(await (await a.fetch('/readyz')).text()).toMatch(/redis/i);
+    // What is not kept goes on inside the host.
+    for (const item of numbers(20)) {
+      sensor.send(publish('loose', `${how}-${item}`, `l${item}`));
+      expect(await nextItem(near, 'loose')).toBe(`${how}-${item}`);
+      expect((await sensor.expect({ name: 'iq', id: `l${item}` })).attr('type')).toBe('result');
+    }
+    if (how === 'killed') await redis.restart();
+    else redis.resume();
+    await whole(`after-${how}`);
+  });
+
+  test('that comes back in time costs a publish nothing but time', async () => {
+    await redis.kill();
+    sensor.send(publish('kept', 'patient', 'patient'));
+    sensor.send(publish('kept', 'patient2', 'patient2'));
+    await redis.restart();
+    for (const id of ['patient', 'patient2']) {
+      expect((await sensor.expect({ name: 'iq', id })).attr('type')).toBe('result');
+      expect(await nextItem(near, 'kept')).toBe(id);
+    }
+    const items = await storedItems(near, 'kept');
+    expect(items.slice(-2)).toEqual(['patient', 'patient2']);
+    await whole('after-patience');
+  });
+
+  test('that has lost its sessions and leases gets them again', async () => {
+    const keys = (await redis.keys()).filter((key) => /^thrum:(cluster|sessions|held|watch|inbox)/.test(key));
+    expect(keys.length).toBeGreaterThan(4);
+    await redis.command('DEL', ...keys);
+    await until('the leases and all sessions', async () => {
+      const found = (await redis.keys()).filter((key) => /^thrum:(sessions|cluster:leases)/.test(key));
+      return found.length >= 3 + 1;
+    });
+    await whole('after-loss');
+  });
+
+  test('that closes every connection is connected to again', async () => {
+    await redis.command('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes');
+    await whole('after-kill');
+  });
+});
+
+function publishing(node: string, item: string): string {
+  return `<publish node='${node}'><item id='${item}'><v xmlns='urn:x'/></item></publish>`;
+}

@@ -1,0 +1,43 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { RedisServer, redisInstalled } from '../support/redis.js';
+import { startHost } from './hosts.js';
+import { thrum } from '../cli/spawn.js';
+
+describe.skipIf(!redisInstalled)('a host that must not start', () => {
+  let redis: RedisServer;
+  const folder = mkdtempSync(join(tmpdir(), 'thrum-start-'));
+  const starting = (...settings: string[]) => {
+    const all = ['store=redis', `redis.url=${redis.url}`, 'c2s.port=0', 'c2s_tls.port=0', 'http.port=0', ...settings];
+    return thrum(folder, ['start', '--json', ...all.flatMap((setting) => ['--set', setting])]);
+  };
+  beforeAll(async () => {
+    redis = await RedisServer.start();
+    const host = await startHost(redis);
+    await host.stop();
+  });
+  afterAll(async () => {
+    await redis?.stop();
+    rmSync(folder, { recursive: true, force: true });
+  });
+
+  test.each([
+    ['on the keys of another cluster', ['cluster.name=other'], ['cluster.name', '"thrum"', '"other"', 'redis.prefix']],
+    ['for another domain', ['domain=example.org'], ['domain', '"localhost"', '"example.org"']],
+    ['without a Redis', ['redis.url=redis://127.0.0.1:1', 'redis.patience_seconds=1'], ['127.0.0.1:1', 'redis.url']],
+  ])('%s says what to change', async (_what, settings, words) => {
+    const { code, err } = await starting(...settings);
+    expect(code).toBe(1);
+    for (const word of words) expect(err).toContain(word);
+    expect(err).not.toMatch(/ {4}at /);
+  });
+
+  test('on keys of another format names the two', async () => {
+    await redis.command('HSET', 'thrum:cluster:meta:{cluster}', 'format', '99');
+    const { code, err } = await starting();
+    expect(code).toBe(1);
+    expect(err).toMatch(/format 99.*knows 1/);
+  });
+});
