@@ -58,6 +58,13 @@ describe('the configurations that are shown', () => {
     expect(said(read('deploy/thrum.yaml'))).toEqual([]);
   });
 
+  test('so is what it says of several hosts, when that is no comment any more', () => {
+    const text = read('deploy/thrum.yaml').replace(/^# (?=(store|redis|cluster|proxy_protocol|shutdown):|  )/gm, '');
+    expect(text).toMatch(/^store: redis$/m);
+    expect(text).toMatch(/^  advertise: /m);
+    expect(said(text)).toEqual([]);
+  });
+
   test('so is each one in the manual', () => {
     const shown = [...manual.matchAll(/^```yaml\n(.*?)^```$/gms)].map(([, text]) => text!);
     expect(shown.length).toBeGreaterThan(0);
