@@ -1,12 +1,14 @@
 import type { Redis } from '../../redis/redis.js';
 import { Request } from './calls.js';
 import type { Lanes } from './lanes.js';
-import { finish } from './scripts.js';
+import { finishOrdered, finishPlain } from './scripts.js';
 
 /** An entry of an index, and how to see whether it should be there. */
 export interface Entry {
-  /** ZSETs in one slot: of the entries, and of those that are being changed, by their marks. */
+  /** In one slot: the entries, and a ZSET of those that are being changed, by their marks. */
   readonly keys: readonly [entries: string, pending: string];
+  /** The entries are a ZSET, else a HASH. */
+  readonly ordered?: boolean;
   readonly entry: string;
   there(request: Request): Promise<boolean>;
 }
@@ -75,7 +77,8 @@ export class Indexes {
   }
 
   private async finish(request: Request, entry: Entry, mark: number, there: boolean): Promise<boolean> {
-    return (await request.change(finish, entry.keys, [entry.entry, mark, there ? 1 : 0])) === 1;
+    const script = entry.ordered ? finishOrdered : finishPlain;
+    return (await request.change(script, entry.keys, [entry.entry, mark, there ? 1 : 0])) === 1;
   }
 
   /** Makes the entry right, whatever others do meanwhile. */
@@ -111,7 +114,7 @@ export class Indexes {
     return pending;
   }
 
-  /** All entries; whether those that are pending are there must be looked at. */
+  /** All entries of a HASH; whether those that are pending are there must be looked at. */
   async all(
     request: Request,
     keys: readonly [string, string],
@@ -119,21 +122,22 @@ export class Indexes {
     // In this order: an entry that ceases to be pending in between is found among the others.
     const [pending, found] = await Promise.all([
       this.pending(request, keys),
-      request.read('ZRANGE', keys[0], 0, -1) as Promise<Buffer[]>,
+      request.read('HKEYS', keys[0]) as Promise<Buffer[]>,
     ]);
     return { entries: [...new Set([...found.map(String), ...pending.keys()])], pending };
   }
 
   /** How many there are. */
-  async count(request: Request, keys: readonly [string, string], entryOf: (entry: string) => Entry): Promise<number> {
+  async count(request: Request, entryOf: (entry: string) => Entry): Promise<number> {
+    const { keys, ordered } = entryOf('');
     const [pending, count] = await Promise.all([
       this.pending(request, keys),
-      request.read('ZCARD', keys[0]) as Promise<number>,
+      request.read(ordered ? 'ZCARD' : 'HLEN', keys[0]) as Promise<number>,
     ]);
     if (pending.size === 0) return count;
     const names = [...pending.keys()];
     const [listed, there] = await Promise.all([
-      request.read('ZMSCORE', keys[0], ...names) as Promise<unknown[]>,
+      request.read(ordered ? 'ZMSCORE' : 'HMGET', keys[0], ...names) as Promise<unknown[]>,
       Promise.all(names.map((name) => this.isThere(request, entryOf(name), pending))),
     ]);
     return names.reduce((sum, _, i) => sum + Number(there[i]) - Number(listed[i] !== null), count);

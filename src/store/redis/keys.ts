@@ -45,7 +45,7 @@ export class Keys {
     return `${this.prefix}:users:{u${shard}}`;
   }
 
-  /** Two ZSETs of an index (indexes.ts): its entries, and those that are being changed. */
+  /** Of an index (indexes.ts): its entries, and those that are being changed. */
   index(kind: string, tag: string): [entries: string, pending: string] {
     return [`${this.prefix}:${kind}:{${tag}}`, `${this.prefix}:${kind}-pending:{${tag}}`];
   }

@@ -28,9 +28,9 @@ export class RedisNodes implements NodeStore {
     return this.keys.index('nodes', `s${shard}`);
   }
 
-  private name(name: string): Entry {
+  private name(name: string, shard = shardOf(name)): Entry {
     const there = async (request: Request) => (await request.read('EXISTS', this.keys.node(name))) === 1;
-    return { keys: this.nodesIndex(shardOf(name)), entry: name, there };
+    return { keys: this.nodesIndex(shard), entry: name, ordered: true, there };
   }
 
   private creation(bare: string, name: string): Entry {
@@ -162,14 +162,13 @@ export class RedisNodes implements NodeStore {
   async count(): Promise<number> {
     const request = new Request(this.redis);
     const shards = Array.from({ length: SHARDS }, (_, shard) =>
-      this.indexes.count(request, this.nodesIndex(shard), (name) => this.name(name)),
+      this.indexes.count(request, (name) => this.name(name, shard)),
     );
     return (await Promise.all(shards)).reduce((sum, count) => sum + count, 0);
   }
 
   countByCreator(bare: string): Promise<number> {
-    const { keys } = this.creation(bare, '');
-    return this.indexes.count(new Request(this.redis), keys, (name) => this.creation(bare, name));
+    return this.indexes.count(new Request(this.redis), (name) => this.creation(bare, name));
   }
 
   async affiliationsOf(bare: string): Promise<{ node: string; affiliation: Affiliation }[]> {

@@ -244,16 +244,27 @@ return {count, first, pairs_of(redis.call('ZRANGE', KEYS[2], gone + first, gone 
  * ARGV entry, the mark that was set, 1 when the entry is to stay or 0. Ends a change, unless another one has begun since: then 0
  * and nothing is done.
  */
-export const finish = script(
-  'index-finish',
-  `
+const finish = (name: string, put: string, remove: string): Script =>
+  script(
+    name,
+    `
 local mark = redis.call('ZSCORE', KEYS[2], ARGV[1])
 if not mark or tonumber(mark) ~= tonumber(ARGV[2]) then return 0 end
-if ARGV[3] == '1' then
-  redis.call('ZADD', KEYS[1], 0, ARGV[1])
-else
-  redis.call('ZREM', KEYS[1], ARGV[1])
-end
+if ARGV[3] == '1' then ${put} else ${remove} end
 redis.call('ZREM', KEYS[2], ARGV[1])
 return 1`,
+  );
+
+/** Entries in a ZSET, in the order of their bytes. */
+export const finishOrdered = finish(
+  'index-finish-ordered',
+  `redis.call('ZADD', KEYS[1], 0, ARGV[1])`,
+  `redis.call('ZREM', KEYS[1], ARGV[1])`,
+);
+
+/** Entries in a HASH, which takes far less room than a ZSET or a SET where there are few. */
+export const finishPlain = finish(
+  'index-finish',
+  `redis.call('HSET', KEYS[1], ARGV[1], '')`,
+  `redis.call('HDEL', KEYS[1], ARGV[1])`,
 );

@@ -79,10 +79,11 @@ export class RedisSubscriptions {
     return this.keys.index('subsof', `b:${bare}`);
   }
 
-  /** The entry of a subscription in the index: neither part has a NUL. */
+  /** The entry of a subscription in the index: what follows the bare JID, and the node; neither has a NUL. */
   entry(node: string, jid: string): Entry {
+    const bare = bareOf(jid);
     const there = async (request: Request) => (await request.read('HEXISTS', this.keys.subscriptions(node), jid)) === 1;
-    return { keys: this.index(bareOf(jid)), entry: `${node}\0${jid}`, there };
+    return { keys: this.index(bare), entry: `${jid.slice(bare.length)}\0${node}`, there };
   }
 
   put(subscription: SubscriptionRecord): Promise<boolean> {
@@ -126,7 +127,8 @@ export class RedisSubscriptions {
     const { entries, pending } = await this.indexes.all(request, this.index(bare));
     const records = await Promise.all(
       entries.map(async (text) => {
-        const [node, jid] = text.split('\0') as [string, string];
+        const [rest, node] = text.split('\0') as [string, string];
+        const jid = bare + rest;
         const record = await this.read(request, node, jid);
         this.indexes.read(this.entry(node, jid), record !== undefined, pending);
         return record;
