@@ -154,8 +154,11 @@ export class Link implements Redis, Owner {
 
   /** Sends what waited for a server, in the order of the calls. */
   private resume(): void {
-    if (this.waiting.length === 0) return;
-    const waiting = this.waiting.filter(({ settled }) => !settled).sort((a, b) => a.number - b.number);
+    if (this.waiting.length === 0 || !this.connections().some(({ usable }) => usable)) return;
+    const waiting = this.waiting.filter(({ settled }) => !settled);
+    // Mostly they are in order, since they came to wait so.
+    if (waiting.some(({ number }, i) => i > 0 && number < waiting[i - 1]!.number))
+      waiting.sort((a, b) => a.number - b.number);
     this.waiting = [];
     for (const operation of waiting) {
       if (operation.due <= this.now) this.dispatch(operation);

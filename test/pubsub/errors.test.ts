@@ -1,4 +1,7 @@
 import { beforeAll, describe, expect, it } from 'vitest';
+import { counters } from '../../src/metrics/counters.js';
+import { MemoryStore } from '../../src/store/memory.js';
+import { StoreError } from '../../src/store/store.js';
 import { StanzaError } from '../../src/stream/stanza-error.js';
 import { type Client, NS, World, form } from './support/world.js';
 
@@ -499,5 +502,26 @@ describe('service policy', () => {
     await admin.publish('a', '1');
     await admin.set(`<subscribe node='a' jid='owner@localhost'/>`);
     await admin.own('set', `<delete node='a'/>`);
+  });
+});
+
+describe('a store that is away', () => {
+  it('makes requests wait, each counted, and none of them fail for good', async () => {
+    const store = new MemoryStore();
+    const world = new World({ store });
+    const owner = await world.login('owner@localhost/r');
+    await owner.create('a');
+    const away = () => Promise.reject(new StoreError('unavailable', 'Redis did not do it'));
+    Object.assign(store.items, { publish: away, latest: away, page: away });
+    Object.assign(store.nodes, { create: away });
+    const before = counters.drops['store_unavailable'] ?? 0;
+    const requests = [
+      set(`<publish node='a'>${item()}</publish>`),
+      set(`<create node='b'/>`),
+      get(`<items node='a'/>`),
+    ].map((request) => owner.iq(request.slice(0, 3) as 'get' | 'set', request.slice(4)));
+    for (const answer of await Promise.all(requests))
+      expect(answer).toMatchObject({ condition: 'internal-server-error', type: 'wait' });
+    expect(counters.drops['store_unavailable']).toBe(before + 3);
   });
 });

@@ -102,6 +102,29 @@ describe.skipIf(!redisInstalled).each([
     }
   });
 
+  test('what nobody reads is found by a sweep', async () => {
+    await store.nodes.create(node('kept', { creator: 'a@b', affiliations: {} }));
+    for (const [kind, tag, entry] of [
+      ['nodes', `s${shardOf('half')}`, 'half'],
+      ['created', 'b:a@b', 'half'],
+      ['created', 'b:a@b', 'kept'],
+      ['affs', 'b:}:{n:x', 'half'],
+      ['subsof', `b:${bare}`, '/r\0half'],
+    ] as const)
+      await redis.call('ZADD', [index(`${kind}-pending`, tag), LONG_AGO, entry]);
+    await redis.call('ZADD', [index('nodes-pending', `s${shardOf('fresh')}`), Date.now(), 'fresh']);
+    const sweeping = store as unknown as { sweep(age: number): Promise<number> };
+    expect(await sweeping.sweep(60_000)).toBe(5);
+    expect((await server.keys()).filter((key) => key.includes('pending'))).toEqual([
+      index('nodes-pending', `s${shardOf('fresh')}`),
+    ]);
+    expect(await store.nodes.countByCreator('a@b')).toBe(1);
+    expect(await sweeping.sweep(-1)).toBe(1);
+    await store.nodes.remove('kept');
+    await store.flush();
+    expect(await server.keys()).toEqual([]);
+  });
+
   test('one that is under way is left to whoever does it', async () => {
     const key = index('nodes-pending', `s${shardOf('fresh')}`);
     await redis.call('ZADD', [key, Date.now(), 'fresh']);

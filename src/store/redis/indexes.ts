@@ -14,7 +14,7 @@ export interface Entry {
 }
 
 /** So long may a change take before others see to it, in milliseconds. */
-const ABANDONED_MS = 60_000;
+export const ABANDONED_MS = 60_000;
 /** Entries that are remembered to be settled when Redis is back. */
 const REMEMBERED = 100_000;
 /** How long one waits at most before it looks anew. */
@@ -26,7 +26,7 @@ const AT_ONCE = 200;
  * Indexes lie in other slots than what they are about, so both cannot change at once. Who changes something marks the entry
  * as pending before, with a mark of its own, and ends that after: an entry is never missing, and one that is not pending is
  * right. When two do so at once, whoever finds another's mark in place of its own looks anew: the last one has it right.
- * What a process left pending that died over it is settled by whoever reads it a minute later.
+ * What a process left pending that died over it is settled by whoever reads it a minute later, or by a sweep (sweep.ts).
  */
 export class Indexes {
   private readonly left = new Map<string, Entry>();

@@ -46,6 +46,15 @@ export class RedisNodes implements NodeStore {
     return { keys: this.keys.index('affs', `b:${bare}`), entry: name, there };
   }
 
+  /** The entry of an index as it is found among the keys. */
+  entryOf(kind: string, tag: string, entry: string): Entry | undefined {
+    const bare = tag.slice(2);
+    if (kind === 'nodes') return this.name(entry);
+    if (kind === 'created') return this.creation(bare, entry);
+    if (kind === 'affs') return this.affiliation(bare, entry);
+    return kind === 'subsof' ? this.subscriptions.entryOf(bare, entry) : undefined;
+  }
+
   private affiliations({ name, affiliations }: NodeRecord): Entry[] {
     return Object.keys(affiliations).map((bare) => this.affiliation(bare, name));
   }

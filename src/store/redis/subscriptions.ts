@@ -86,6 +86,12 @@ export class RedisSubscriptions {
     return { keys: this.index(bare), entry: `${jid.slice(bare.length)}\0${node}`, there };
   }
 
+  /** The same, from what is in the index. */
+  entryOf(bare: string, entry: string): Entry {
+    const [rest, node] = entry.split('\0') as [string, string];
+    return this.entry(node, bare + rest);
+  }
+
   put(subscription: SubscriptionRecord): Promise<boolean> {
     return this.change(subscription.node, subscription.jid, packSubscription(subscription));
   }
