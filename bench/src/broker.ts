@@ -26,6 +26,8 @@ export interface Broker {
   /** The processes of the store, where it has some of its own. */
   storePids?: number[];
   stop(): Promise<void>;
+  /** Stops it and starts it on what it has kept: ports and processes are others then. */
+  restart(): Promise<void>;
 }
 
 /** The host that a client of that number uses. */
@@ -82,15 +84,24 @@ export async function startBroker(
       throw new Error(`the broker did not start (${code}); is it built? (npm run build)`);
     }),
   ]);
-  return { ...ready, pids: [ready.pid, ...ready.workers], stop: () => stop(child, ready.pid) };
+  const broker: Broker = {
+    ...ready,
+    pids: [ready.pid, ...ready.workers],
+    stop: () => stop(child, ready.pid),
+    async restart() {
+      await broker.stop();
+      Object.assign(broker, await startBroker(dataDir, settings, command));
+    },
+  };
+  return broker;
 }
 
 /** The one line of JSON; a profiler may say something before it. */
-async function readyLine(child: ChildProcess): Promise<Omit<Broker, 'pids' | 'stop'>> {
+async function readyLine(child: ChildProcess): Promise<Omit<Broker, 'pids' | 'stop' | 'restart'>> {
   for await (const line of createInterface({ input: child.stdout! })) {
     if (line.startsWith('{')) {
       child.stdout!.resume();
-      return JSON.parse(line) as Omit<Broker, 'pids' | 'stop'>;
+      return JSON.parse(line) as Omit<Broker, 'pids' | 'stop' | 'restart'>;
     }
   }
   return new Promise(() => undefined);

@@ -34,8 +34,8 @@ export class Client {
     socket.on('close', () => this.fail(new Error('the broker closed the connection')));
   }
 
-  /** Connects and logs in by PLAIN as `u<number>`. */
-  static async login(broker: Broker, transport: Transport, number: number): Promise<Client> {
+  /** Connects and logs in by PLAIN as `u<number>`; with the identifier of a session, goes on with that if it is there. */
+  static async login(broker: Broker, transport: Transport, number: number, previd?: string): Promise<Client> {
     const place = placeOf(broker, number);
     const client = new Client(await open(place, transport), transport);
     if (client.framed) await client.upgrade(place.http);
@@ -44,6 +44,7 @@ export class Client {
     client.send(`<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>${credentials}</auth>`);
     await client.until('<success');
     await client.openStream();
+    if (previd !== undefined && (await client.resume(previd))) return client;
     const bound = await client.request(
       'set',
       `<bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><resource>bench</resource></bind>`,
@@ -122,6 +123,24 @@ export class Client {
     this.send("<enable xmlns='urn:xmpp:sm:3'/>");
     await this.until('<enabled');
     await this.until('>');
+  }
+
+  /** Stream management with resumption (XEP-0198 §3, §5): resolves to the identifier that goes on with the session. */
+  async enableResumption(): Promise<string> {
+    this.send("<enable xmlns='urn:xmpp:sm:3' resume='true'/>");
+    await this.until('<enabled');
+    return /\bid=['"]([^'"]*)/.exec(await this.until('>'))![1]!;
+  }
+
+  /** False where the session is gone. */
+  private async resume(previd: string): Promise<boolean> {
+    this.send(`<resume xmlns='urn:xmpp:sm:3' h='0' previd='${previd}'/>`);
+    const end = /<(resumed)\b[^>]*>|<\/failed>/;
+    const answer = await this.until((text) => {
+      const found = end.exec(text);
+      return found === null ? -1 : found.index + found[0].length;
+    });
+    return end.exec(answer)![1] !== undefined;
   }
 
   /** From here on every chunk goes there. */

@@ -33,7 +33,9 @@ export async function startHosts(hosts: number, accounts: number, settings: Reco
     await stop();
     throw error;
   }
-  return { ...brokers[0]!, pids: brokers.flatMap(({ pids }) => pids), storePids: [redis.pid], places: brokers, stop };
+  const restart = () => Promise.reject(new Error('hosts are not restarted'));
+  const pids = brokers.flatMap((broker) => broker.pids);
+  return { ...brokers[0]!, pids, storePids: [redis.pid], places: brokers, stop, restart };
 }
 
 /** Debian's redis-server on a free port, keeping nothing on disk. */

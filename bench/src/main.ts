@@ -10,14 +10,14 @@ import { record, Table } from './table.js';
 
 const USAGE = `Load on a broker that this starts itself, one fresh one for each line of the table.
 
-  npm run bench -- [options]
+  npm run bench -- [scenarios] [options]
 
-  --only a,b          scenarios: fanout, many, chat, connect, hosts, http (default: all)
+  --only a,b          scenarios: fanout, many, chat, connect, storm, hosts, http (default: all)
   --variant a,b       of the scenarios: plain, acknowledged, persistent, 20/s, first, again
   --transport a,b     tcp, tls, ws
   --workers n         as many workers in every line
   --seconds n         measured time of each line (default 5)
-  --connections n     of the connect lines (default 2000)
+  --connections n     of the connect and storm lines (default 2000)
   --payload n         bytes of a reading (default 230)
   --set key=value     a setting of the broker; may be repeated
   --list              only say what would run
@@ -26,7 +26,8 @@ Deliveries are counted by the generator, one process; server CPU is that of all 
 be 0. Lines are also written as JSON to bench/results/.
 `;
 
-const { values } = parseArgs({
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
   options: {
     only: { type: 'string' },
     variant: { type: 'string' },
@@ -41,6 +42,7 @@ const { values } = parseArgs({
   },
 });
 
+if (positionals.length > 0) values.only = [values.only, ...positionals].filter(Boolean).join();
 if (values.help) process.stdout.write(USAGE);
 else process.exitCode = await main();
 

@@ -123,7 +123,7 @@ function listen(
 }
 
 /** Calls `send` so often a second, evenly; a message that is late counts from when it was due. */
-function pace(rate: number, meter: Meter, send: (publish: number, due: number) => void): void {
+export function pace(rate: number, meter: Pick<Meter, 'running'>, send: (publish: number, due: number) => void): void {
   const every = 1e6 / rate;
   const start = microseconds();
   let sent = 0;
@@ -138,7 +138,7 @@ function pace(rate: number, meter: Meter, send: (publish: number, due: number) =
   turn();
 }
 
-function publish(node: string, bytes: number): string {
+export function publish(node: string, bytes: number): string {
   const reading = (pad: number) =>
     `<data xmlns='urn:example:sensor' r='${RECORD}'><temp u='C'>21.37</temp><hum u='%'>48.2</hum><volt>3.712</volt>` +
     `<pad>${'x'.repeat(pad)}</pad></data>`;

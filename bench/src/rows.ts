@@ -4,6 +4,8 @@ import { connect } from './connect.js';
 import { TRANSPORTS, type Transport } from './client.js';
 import { pubsub, type PubSubOptions } from './pubsub.js';
 import type { Result } from './run.js';
+import { STEADY_ACCOUNTS } from './steady.js';
+import { storm, STORM_SETTINGS } from './storm.js';
 
 /** One line of the table: a load on a fresh broker. */
 export interface Row {
@@ -68,6 +70,19 @@ export function allRows({ connections, payloadBytes }: Choice): Row[] {
         workers: 1,
         accounts: connections,
         run: (broker) => connect(broker, { transport, connections, parallel: 64, again }),
+      });
+    }
+  }
+  for (const transport of TRANSPORTS) {
+    for (const restart of [false, true]) {
+      rows.push({
+        scenario: 'storm',
+        variant: restart ? 'restart' : 'cut',
+        transport,
+        workers: 1,
+        accounts: connections + STEADY_ACCOUNTS,
+        settings: STORM_SETTINGS,
+        run: (broker) => storm(broker, { transport, connections, restart }),
       });
     }
   }

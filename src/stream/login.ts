@@ -142,7 +142,8 @@ export class Login {
       { connection: this.connection.id, address: transport.remoteAddress, condition, text },
       'a login failed',
     );
-    if (condition !== 'aborted') host.gate.failed(transport.remoteAddress);
+    // That we have too much to do says nothing of who asks.
+    if (condition !== 'aborted' && condition !== 'temporary-auth-failure') host.gate.failed(transport.remoteAddress);
     const words = text === undefined ? '' : `<text xml:lang='en'>${escapeAttr(text)}</text>`;
     this.connection.sendNonza(`<failure xmlns='${NS_SASL}'><${condition}/>${words}</failure>`);
     if (++this.failures >= host.config.limits.authentication_attempts) {

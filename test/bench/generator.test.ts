@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { Latencies } from '../../bench/src/latency.js';
+import { quantile, type Buckets } from '../../bench/src/metrics.js';
 import { Order } from '../../bench/src/order.js';
 import { Finder, RECORD, REQUEST_ID, Template } from '../../bench/src/record.js';
 
@@ -63,5 +64,21 @@ describe('the load generator', () => {
       expect(Math.abs(latencies.percentile(share) / (share * 100_000) - 1)).toBeLessThan(0.02);
     }
     expect(new Latencies().percentile(0.5)).toBeNaN();
+  });
+
+  test('reads quantiles off what a histogram has grown by', () => {
+    const before: Buckets = new Map([
+      [0.1, 5],
+      [1, 5],
+      [Infinity, 0],
+    ]);
+    const after: Buckets = new Map([
+      [0.1, 5],
+      [1, 8],
+      [10, 1],
+      [Infinity, 0],
+    ]);
+    expect([0.5, 0.75, 0.76, 1].map((share) => quantile(before, after, share))).toEqual([1, 1, 10, 10]);
+    expect(quantile(before, before, 0.5)).toBe(0);
   });
 });
