@@ -18,10 +18,11 @@ export function build(): void {
 }
 
 function stale(): boolean {
-  return ['cluster', 'metrics/counters.ts'].some((place) => {
-    const source = join(root, 'src', place);
-    const names = place.endsWith('.ts') ? [place] : readdirSync(source).map((name) => join(place, name));
-    return names.some((name) => {
+  return ['cluster', 'metrics', 'redis'].some((place) => {
+    const names = readdirSync(join(root, 'src', place), { recursive: true }) as string[];
+    return names.some((inner) => {
+      if (!inner.endsWith('.ts')) return false;
+      const name = join(place, inner);
       const built = join(root, 'dist', name.replace(/\.ts$/, '.js'));
       return !existsSync(built) || statSync(built).mtimeMs < statSync(join(root, 'src', name)).mtimeMs;
     });

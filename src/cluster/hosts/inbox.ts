@@ -77,7 +77,7 @@ export class Inbox {
         if (this.closed) return;
         await pause(PAUSE_MS);
         // Whether it is still the same stream is seen before anything is read.
-        await this.keep().catch(() => undefined);
+        if (!this.closed) await this.keep().catch(() => undefined);
       }
     }
   }
