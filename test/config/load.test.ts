@@ -111,6 +111,8 @@ describe('settings that do not fit together', () => {
     [['admins=ann'], 'admins: "ann" is not a bare JID'],
     [['domain=a@b'], 'domain: "a@b" is not a domain'],
     [['listen_address=*'], 'listen_address: "*" is not an address'],
+    [['proxy_protocol.trusted=10.0.0.0/8,lb'], 'proxy_protocol.trusted: "lb" is neither an address nor a network'],
+    [['proxy_protocol.mode=required', 'proxy_protocol.trusted=[]'], 'proxy_protocol.trusted: nobody may connect'],
     [['limits.stanza_bytes=16777216', 'limits.scanner_bytes=16777215'], 'limits.scanner_bytes'],
     [['store=redis', 'redis.url=localhost'], '--set redis.url: redis.url: is not an address of Redis'],
     [['store=redis', 'redis.nodes=a:1,b'], 'redis.nodes: "b" is not an address'],

@@ -177,6 +177,39 @@ describe('connections of one address (limits.connections_per_address)', () => {
   }
 });
 
+describe('plain HTTP (limits.http_requests_per_minute)', () => {
+  const allowed = 5;
+  serverWith({ 'limits.http_requests_per_minute': allowed });
+
+  it('is so many requests of one address, and not elsewhere; health and WebSockets are free', async () => {
+    const status = async (path: string) => {
+      const { status, headers } = await server.fetch(path);
+      if (status === 429) expect(headers.get('retry-after')).toBe('60');
+      return status;
+    };
+    const seen: number[] = [];
+    // A minute may begin in between, but only once.
+    for (let i = 0; i < 2 * allowed + 2; i++) {
+      seen.push(await status(i % 2 === 0 ? '/.well-known/host-meta' : '/nothing'));
+      if (seen.at(-1) === 429) break;
+    }
+    expect(seen.length).toBeGreaterThan(allowed);
+    expect(seen.at(-1)).toBe(429);
+    for (const path of ['/healthz', '/readyz']) expect(await status(path)).toBe(200);
+    await (await RawClient.login(server, { user: 'juliet', via: 'websocket' })).close();
+    if (!linux) return;
+    const elsewhere = connect({ port: server.http, host: server.host, localAddress: ELSEWHERE });
+    elsewhere.write('GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n');
+    let text = '';
+    for await (const chunk of elsewhere) {
+      text += String(chunk);
+      if (/^thrum_drops_total\{reason="http_requests_per_minute"\} [1-9]/m.test(text)) break;
+    }
+    expect(text).toMatch(/^HTTP\/1.1 200/);
+    expect(text).toContain('reason="http_requests_per_minute"');
+  });
+});
+
 describe('what one client, account or address may do', () => {
   serverWith({
     registration: 'open',
