@@ -20,8 +20,6 @@ export interface PubSubDependencies extends EngineDependencies {
   isAdmin?(bare: string): boolean;
 }
 
-const DONE = Promise.resolve();
-
 /**
  * The publish-subscribe service of one worker (XEP-0060). Stanzas become actions, the engine does them, and what it gives becomes
  * stanzas again; only plain publishes take a road of their own.
@@ -125,25 +123,25 @@ export class PubSub {
 
   /**
    * The session is there, or its availability or priority changed: it gets the notifications that it is subscribed to, and the last items of
-   * nodes that want it when it comes online. Cheap when nothing changed. Resolves when that is so for this worker's publishes.
+   * nodes that want it when it comes online. Cheap when nothing changed. Resolves when that is so for every worker's publishes.
    */
-  sessionAvailable(session: Endpoint): Promise<void> {
+  sessionAvailable(session: Endpoint): Promise<void> | undefined {
     const reader = this.engine.readerOf(session);
     const reachable = session.available && session.priority >= 0;
-    if (reader.known && reachable === reader.reachable && reader.online === session.available) return Promise.resolve();
+    if (reader.known && reachable === reader.reachable && reader.online === session.available) return undefined;
     return this.load(session);
   }
 
   /** The session was bound: what is for its full JID comes to it even before it sends presence (RFC 6121 §8.5.3.1). */
-  sessionBound(session: Endpoint): Promise<void> {
+  sessionBound(session: Endpoint): Promise<void> | undefined {
     return this.load(session);
   }
 
-  private load(session: Endpoint): Promise<void> {
+  private load(session: Endpoint): Promise<void> | undefined {
     const reader = this.engine.readerOf(session);
     if (!this.engine.subscriptions.knownNone(reader)) return this.read(session, reader);
     reader.online = session.available;
-    return DONE;
+    return undefined;
   }
 
   private async read(session: Endpoint, reader: Reader): Promise<void> {

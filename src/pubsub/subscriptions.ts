@@ -62,8 +62,8 @@ export class Subscriptions {
   // --- sessions ----------------------------------------------------------------------------------------------------------
 
   /**
-   * Reads the subscriptions of a session that can be reached now. Resolves to the nodes whose notifications come to it; calls
-   * while one is under way share it.
+   * Reads the subscriptions of a session that can be reached now. Resolves to the nodes whose notifications come to it, from
+   * whatever worker they are published at; calls while one is under way share it.
    */
   load(reader: Reader): Promise<string[]> {
     const running = this.loads.get(reader);
@@ -129,7 +129,10 @@ export class Subscriptions {
     for (const name of full) this.interest.set(reader, name, 'full', true);
     if (reachable) for (const name of bare) this.interest.set(reader, name, 'bare', true);
     this.interest.flush();
-    return [...reader.recipients.keys()];
+    const names = [...reader.recipients.keys()];
+    // Others of this worker may have made the nodes interesting a moment ago: that need not be known yet, either.
+    if (names.length > 0) await this.cluster.barrier();
+    return names;
   }
 
   /** What is for the bare JID does not come to the session any more. */

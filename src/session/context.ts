@@ -37,7 +37,7 @@ export interface Service {
 export interface SessionWatcher {
   sessionBound?(session: Session): unknown;
   /** It is available; called again when its presence changes. */
-  sessionAvailable?(session: Session): unknown;
+  sessionAvailable?(session: Session): Promise<void> | void;
   sessionUnavailable?(session: Session): void;
   sessionClosed?(session: Session): void;
   /** It is about to go to another worker. Resolves when nothing of what came of its stanzas is under way. */

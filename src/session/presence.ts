@@ -43,8 +43,17 @@ function shown(session: Session, initial: boolean): Promise<undefined> | undefin
   // An entity is implicitly subscribed to its own presence (RFC 6121 §4.2.2).
   const told = context.router.presenceToOwn(session, presence);
   const seen = initial ? context.router.presenceOfOwn(session) : undefined;
-  for (const watcher of context.watchers) watcher.sessionAvailable?.(session);
-  return seen ?? told;
+  let wait: Promise<unknown> | undefined = seen ?? told;
+  // What the client asks next is asked by one whom services reach already: whoever looks for what it missed finds all that was before.
+  for (const watcher of context.watchers) {
+    const reached = watcher.sessionAvailable?.(session);
+    if (reached instanceof Promise) wait = wait === undefined ? reached : Promise.all([wait, reached]);
+  }
+  return wait?.then(nothing);
+}
+
+function nothing(): undefined {
+  return undefined;
 }
 
 /** -128 to 127, 0 where none or nonsense is given (RFC 6121 §4.7.2.3). */
