@@ -1,3 +1,4 @@
+import { Bounded } from '../cluster/bounded.js';
 import { CHANNEL } from '../cluster/bus.js';
 import { UNKNOWN, type BindOutcome, type Entries, type SessionEntry } from '../cluster/directory.js';
 import { makeJid } from '../jid/jid.js';
@@ -9,6 +10,7 @@ import type { Registry } from './registry.js';
 import { StanzaError, refuse } from '../stream/stanza-error.js';
 import { Session } from './session.js';
 
+const bounded = new Bounded();
 const REPLACED = 'another session has taken this resource';
 
 /** Binds a resource to an authenticated connection (RFC 6120 §7), for the whole pool. */
@@ -44,18 +46,26 @@ export function bindSession(
 }
 
 /** The session is in the directory, where it displaced another or none; or it may not be there. */
-function bound(context: SessionContext, session: Session, outcome: BindOutcome): Session | StanzaError {
+function bound(
+  context: SessionContext,
+  session: Session,
+  outcome: BindOutcome,
+): Promise<Session | StanzaError> | Session | StanzaError {
   const { bus } = context;
   if (typeof outcome === 'string') {
     session.withdraw();
     if (outcome === 'taken') return refuse('conflict');
     return refuse('resource-constraint', { text: 'too many sessions of this account' });
   }
-  const displaced = outcome;
-  if (displaced !== undefined && displaced.worker !== bus.self) {
-    const kick: Kick = { full: session.jid.full, id: displaced.id, heir: session.id };
-    bus.send(displaced.worker, CHANNEL.kick, Buffer.from(JSON.stringify(kick)));
-  }
+  if (outcome === undefined || outcome.worker === bus.self) return settled(context, session);
+  const kick: Kick = { full: session.jid.full, id: outcome.id, heir: session.id };
+  bus.send(outcome.worker, CHANNEL.kick, Buffer.from(JSON.stringify(kick)));
+  // Once the client knows that it has the resource, nothing that is sent to it may still find the other one.
+  return bounded.wait(bus.barrier([outcome.worker])).then(() => settled(context, session));
+}
+
+/** Nobody else has the resource. */
+function settled(context: SessionContext, session: Session): Session | StanzaError {
   if (session.ended) return refuse('conflict', { text: REPLACED });
   for (const watcher of context.watchers) watcher.sessionBound?.(session);
   return session;
