@@ -13,15 +13,16 @@ beforeAll(async () => {
 });
 afterAll(() => server.stop());
 
-function story(chapter: 'publish' | 'resume', service: string, node: string) {
+function story(chapter: 'publish' | 'resume' | 'worker', service: string, node: string, at = server) {
   return runClient(process.execPath, './xmpp_js_story.mjs', {
     CHAPTER: chapter,
     SERVICE: service,
     PASSWORD,
     NODE_NAME: node,
     VALUES: VALUES.join(','),
+    WORKERS: at.workers.join(),
     // As the README tells people to do.
-    NODE_EXTRA_CA_CERTS: join(server.dataDir, 'tls', 'certificate.pem'),
+    NODE_EXTRA_CA_CERTS: join(at.dataDir, 'tls', 'certificate.pem'),
   });
 }
 
@@ -41,5 +42,19 @@ describe('@xmpp/client', () => {
       code: 0,
       lines: [...Array.from({ length: 40 }, (_, i) => String(i)), 'resumed'],
     });
+  });
+
+  it('resumes its stream when its worker closes, and misses nothing', async () => {
+    const pool = await startServer({ workers: 2, set: { 'c2s.tls': 'required' } });
+    try {
+      await pool.addUsers('sensor', 'dashboard');
+      const { code, lines } = await story('worker', `xmpp://localhost:${pool.c2s}`, NODE, pool);
+      expect({ code, lines }).toEqual({
+        code: 0,
+        lines: [...Array.from({ length: 40 }, (_, i) => String(i)), 'resumed'],
+      });
+    } finally {
+      await pool.stop();
+    }
   });
 });
