@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import { clusterCounters } from './cluster.js';
 import { counters } from './counters.js';
 import { busySeconds, eventLoopLag, gcSeconds } from './event-loop.js';
 import { admissionWait, publishToWrite, storeLatency, type Histogram } from './histogram.js';
@@ -12,6 +13,15 @@ export interface MetricSources {
   /** Milliseconds since the epoch when the server's certificate expires. */
   certificates?: { readonly expires: number } | undefined;
   bus?: { readonly backlog: number; readonly congested: boolean } | undefined;
+  /** Where there are several hosts. */
+  hosts?: { status(): HostsState } | undefined;
+}
+
+interface HostsState {
+  /** Milliseconds since the lease was renewed. */
+  leaseAge: number;
+  /** What each worker of another host has not acknowledged, and for how many milliseconds. */
+  peers: readonly { batches: number; bytes: number; age: number }[];
 }
 
 /** One value and its labels. */
@@ -59,6 +69,17 @@ function perWorker(
   const labels = ['worker'];
   return { name, help, type, labels, aggregator: 'sum', read: (from) => [[{ worker: from.worker }, read(from)]] };
 }
+
+/** A series for each worker, where there are several hosts. */
+function perMember(name: string, help: string, read: (state: HostsState) => number): Definition {
+  return {
+    ...perWorker('gauge', name, help, () => 0),
+    read: ({ worker, hosts }) => (hosts === undefined ? [] : [[{ worker }, read(hosts.status())]]),
+  };
+}
+
+const worst = ({ peers }: HostsState, figure: 'batches' | 'bytes' | 'age'): number =>
+  peers.reduce((most, peer) => Math.max(most, peer[figure]), 0);
 
 /** Every metric of a worker. docs/operations.md shows this table. */
 export const definitions: readonly Definition[] = [
@@ -205,6 +226,52 @@ export const definitions: readonly Definition[] = [
     return redisCounters.unavailable;
   }),
   counter('thrum_redis_connections_lost_total', 'Connections to Redis that broke.', () => redisCounters.lost),
+
+  // Several hosts.
+  {
+    ...gauge('thrum_cluster_workers', 'Live workers of all hosts; as the worker sees it that sees fewest.', () => 0),
+    aggregator: 'min',
+    read: () => (clusterCounters.members === undefined ? [] : one(clusterCounters.members)),
+  },
+  perMember('thrum_cluster_lease_age_seconds', 'Since the lease was renewed.', ({ leaseAge }) => leaseAge / 1000),
+  perMember(
+    'thrum_cluster_lag_batches',
+    'Batches that the slowest worker of another host has yet to handle.',
+    (state) => {
+      return worst(state, 'batches');
+    },
+  ),
+  perMember('thrum_cluster_lag_bytes', 'Bytes that the slowest worker of another host has yet to handle.', (state) => {
+    return worst(state, 'bytes');
+  }),
+  perMember('thrum_cluster_lag_seconds', 'How long the oldest batch waits for a worker of another host.', (state) => {
+    return worst(state, 'age') / 1000;
+  }),
+  counter('thrum_cluster_leases_lost_total', 'Leases that a worker lost, and took anew.', () => clusterCounters.lost),
+  counter('thrum_cluster_cleanings_total', 'Dead workers, of any host, that this host cleaned up after.', () => {
+    return clusterCounters.cleanings;
+  }),
+  counter('thrum_cluster_batches_sent_total', 'Batches put into inboxes of workers of other hosts.', () => {
+    return clusterCounters.batchesOut;
+  }),
+  counter('thrum_cluster_batches_received_total', 'Batches read from inboxes.', () => clusterCounters.batchesIn),
+  counter(
+    'thrum_cluster_batches_resent_total',
+    'Batches put into an inbox again, as the first try was in doubt.',
+    () => {
+      return clusterCounters.resent;
+    },
+  ),
+  counter(
+    'thrum_cluster_gaps_total',
+    'Times that the way to a worker of another host began anew, with what was lost.',
+    () => {
+      return clusterCounters.gaps;
+    },
+  ),
+  counter('thrum_cluster_frames_lost_total', 'Frames to workers of other hosts that were lost by it.', () => {
+    return clusterCounters.framesLost;
+  }),
 
   // The processes.
   histogram(

@@ -74,7 +74,7 @@ function gauge(definition: Definition, sources: MetricSources, registry: Registr
       this.reset();
       const found = samples(definition, sources);
       // A gauge without labels would be shown as 0.
-      if (found.length === 0) this.remove();
+      if (found.length === 0 && definition.labels.length === 0) this.remove();
       for (const [labels, value] of found) this.set(labels, value);
     },
   });

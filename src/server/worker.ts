@@ -228,7 +228,7 @@ async function run(pool: Membership): Promise<void> {
   const stopSweeping = sweep(connections, config);
 
   // Operations.
-  const metrics = metricsRegistry({ worker: pool.slot, version, certificates, bus });
+  const metrics = metricsRegistry({ worker: pool.slot, version, certificates, bus, hosts });
   flusher.observe = (seconds) => publishToWrite.observe(seconds);
   pool.handle('metrics', () => metrics.getMetricsAsJSON());
   const admin = operations({
