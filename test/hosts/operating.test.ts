@@ -5,6 +5,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, expect, describe, test, vi 
 import type { ClusterReading } from '../../src/cli/cluster-reading.js';
 import { thrum } from '../cli/spawn.js';
 import { create, publish, storedItems, subscribe } from '../protocol/support/pubsub.js';
+import { metric } from '../protocol/support/metrics.js';
 import { RawClient } from '../support/client.js';
 import { redisInstalled, RedisServer } from '../support/redis.js';
 import { startServer, type TestServer } from '../support/server.js';
@@ -63,6 +64,12 @@ describe.skipIf(!redisInstalled)('operating several hosts', () => {
     expect(workers[2]!.sessions).toBe(2);
     for (const { leaseLeft } of workers) expect(leaseLeft).toBeLessThanOrEqual(30_000);
     expect([shards.min, shards.max, departed]).toEqual([0, 2, 0]);
+    expect(await metric(south, 'thrum_cluster_workers')).toBe(3);
+    for (const worker of ['0', '1']) {
+      expect(await metric(north, 'thrum_cluster_lease_age_seconds', { worker })).toBeGreaterThan(0);
+      expect(await metric(north, 'thrum_cluster_lag_seconds', { worker })).toBeGreaterThanOrEqual(0);
+    }
+    expect(await metric(north, 'thrum_redis_up')).toBe(1);
 
     for (const client of [sensor, ...dashboards]) await client.close();
     running.splice(running.indexOf(south), 1);
