@@ -29,7 +29,7 @@ export class Cleaner {
         try {
           if (!this.stopped && (await this.leases.claim(one))) await this.clean(one);
         } catch (error) {
-          this.log.warn({ err: error, dead: one }, 'a dead worker was not cleaned up after; again');
+          if (!this.stopped) this.log.warn({ err: error, dead: one }, 'a dead worker was not cleaned up after; again');
         } finally {
           this.queued.delete(one);
         }
@@ -53,9 +53,8 @@ export class Cleaner {
     }
   }
 
-  /** Takes up nothing more, and ends what it is at. */
-  async stop(): Promise<void> {
+  /** Takes up nothing more; what it is at and cannot end is for others. */
+  stop(): void {
     this.stopped = true;
-    await this.running;
   }
 }

@@ -22,12 +22,14 @@ export const FLAG = {
   /** A piece of one large frame; `last` ends it. */
   part: 1,
   last: 2,
-  /** How far are you? To be answered with `again`. */
+  /** How far are you? */
   ask: 4,
+  /** That far, as the envelope says: the answer to `ask`. */
+  here: 8,
   /** Send again what follows what I have taken. */
-  again: 8,
+  again: 16,
   /** The sender leaves; nothing follows. */
-  bye: 16,
+  bye: 32,
 } as const;
 
 export function writeEnvelope(envelope: Envelope): Buffer {

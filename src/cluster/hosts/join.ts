@@ -213,7 +213,7 @@ class Joined implements Hosts {
     this.state = 'leaving';
     clearInterval(this.timer);
     await this.rejoining;
-    await this.cleaner.stop();
+    this.cleaner.stop();
     await this.remote.close();
     if (connected) {
       const last = [this.leases.leave(), this.removeInbox()];

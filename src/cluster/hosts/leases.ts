@@ -128,7 +128,7 @@ export class Leases {
       if (members.get(number)?.epoch !== epoch) this.bury(number, epoch);
     }
     this.members = members;
-    this.list = [...members.values()];
+    this.list = [...members.values()].sort((a, b) => a.number - b.number);
     clusterCounters.members = members.size;
     this.events.changed();
   }

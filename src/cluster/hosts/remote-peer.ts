@@ -34,7 +34,9 @@ export class RemotePeer {
   private flying = false;
   /** It had no inbox when we looked last. */
   private absent = false;
+  /** How often it was asked in vain how far it is, and the last batch that had been sent by then. */
   private asked = 0;
+  private askedAt = 0;
   private quietSince = 0;
   private closed = false;
 
@@ -106,15 +108,19 @@ export class RemotePeer {
 
   /** Something came from the peer: it is there, and says how far it is. */
   heard({ flags, takenGeneration, takenSeq }: Envelope): void {
+    const { window } = this;
     this.absent = false;
-    this.asked = 0;
-    this.window.taken(takenGeneration, takenSeq);
-    this.quietSince = this.window.batches === 0 ? 0 : performance.now();
-    if ((flags & FLAG.again) !== 0) clusterCounters.resent += this.window.again();
-    if ((flags & FLAG.ask) !== 0) void this.control(FLAG.again);
+    if (window.taken(takenGeneration, takenSeq)) {
+      this.asked = 0;
+      this.quietSince = window.batches === 0 ? 0 : performance.now();
+    }
+    if ((flags & FLAG.ask) !== 0) void this.control(FLAG.here);
+    // What was sent after the question is still on its way.
+    const lost = (flags & FLAG.here) !== 0 && (takenGeneration !== window.generation || takenSeq < this.askedAt);
+    if (lost || (flags & FLAG.again) !== 0) clusterCounters.resent += window.again();
   }
 
-  /** Acknowledges: `now` much was taken, or at all events. */
+  /** Acknowledges what was taken, when it is much or it has to be at once. */
   acknowledge(atOnce: boolean): void {
     const { batches, bytes } = this.sequence;
     if (atOnce ? batches > 0 : batches >= ACK_BATCHES || bytes >= ACK_BYTES) void this.control(0);
@@ -126,6 +132,7 @@ export class RemotePeer {
     const patience = Math.min(ASK_MOST_MS, ASK_MS * 2 ** this.asked);
     if (!atOnce && now - this.quietSince < patience) return;
     this.asked++;
+    this.askedAt = this.window.sent;
     this.quietSince = now;
     this.absent = false;
     void this.control(FLAG.ask);

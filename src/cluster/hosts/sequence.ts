@@ -14,13 +14,14 @@ export class Sequence {
   /** What we sent was dropped: what the peer sends is of use only when it begins anew, too. */
   awaiting = false;
   private parts: Buffer[] = [];
-  /** The batch for which the peer was asked. */
+  /** The batch for which the peer was asked, and the last one that came in spite of it. */
   private missing = 0;
+  private ahead = 0;
 
   judge(envelope: Envelope): Verdict {
     if (envelope.generation < this.generation) return 'repeat';
     if (envelope.generation > this.generation) {
-      if (envelope.seq !== 1) return this.gap(0);
+      if (envelope.seq !== 1) return this.gap(0, envelope.seq);
       if (this.generation !== 0 && !this.awaiting) return 'anew';
       this.generation = envelope.generation;
       this.seq = this.missing = 0;
@@ -32,17 +33,18 @@ export class Sequence {
       this.batches++;
       return 'repeat';
     }
-    if (envelope.seq > this.seq + 1) return this.gap(this.seq + 1);
+    if (envelope.seq > this.seq + 1) return this.gap(this.seq + 1, envelope.seq);
     this.seq = envelope.seq;
     this.batches++;
     return 'take';
   }
 
-  /** Each gap is told once; the peer asks by itself when that was lost. */
-  private gap(missing: number): Verdict {
-    if (this.missing === missing + 1) return 'repeat';
+  /** Each gap is told once, and again when it is still there in what was sent again. */
+  private gap(missing: number, seq: number): Verdict {
+    const told = this.missing === missing + 1 && seq > this.ahead;
     this.missing = missing + 1;
-    return 'gap';
+    this.ahead = seq;
+    return told ? 'repeat' : 'gap';
   }
 
   /** The pieces of whole frames that a batch brings. */

@@ -32,6 +32,8 @@ export class Window {
   generation = 0;
   /** Bytes of all that is kept. */
   bytes = 0;
+  /** The last batch that was ever sent. */
+  sent = 0;
   private last = 0;
   private sealed: Sealed[] = [];
   private sealedBytes = 0;
@@ -47,7 +49,7 @@ export class Window {
     for (const one of this.sealed) frames += one.frames;
     for (const one of this.waiting) frames += one.frames;
     this.generation++;
-    this.bytes = this.last = this.sealedBytes = this.cursor = this.cut = 0;
+    this.bytes = this.last = this.sent = this.sealedBytes = this.cursor = this.cut = 0;
     this.sealed = [];
     this.waiting = [{ piece: NOTHING, bytes: 0, frames: 0 }];
     return frames;
@@ -76,7 +78,9 @@ export class Window {
   /** The batch to be sent now, if there is one. */
   next(now: number): Sealed | undefined {
     if (this.cursor === this.sealed.length && !this.seal(now)) return undefined;
-    return this.sealed[this.cursor++];
+    const batch = this.sealed[this.cursor++]!;
+    this.sent = Math.max(this.sent, batch.seq);
+    return batch;
   }
 
   /** All that is not acknowledged is sent once more. Answers with how many batches that are. */

@@ -1,0 +1,312 @@
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
+import { CHANNEL, type Bus } from '../../src/cluster/bus.js';
+import { inboxKey } from '../../src/cluster/hosts/keys.js';
+import { clusterCounters } from '../../src/metrics/cluster.js';
+import { counters } from '../../src/metrics/counters.js';
+import { RedisCluster, RedisServer, redisInstalled, until } from '../support/redis.js';
+import { connected, host, type Host } from './hosts.js';
+
+// Servers are started, stopped and waited for.
+vi.setConfig({ testTimeout: 120_000 });
+
+/** Numbers what is sent, and says what came: how many, and the first that was out of turn. */
+class Counting {
+  readonly seen = new Map<string, { frames: number; wrong: string | undefined }>();
+  readonly events: string[] = [];
+  private readonly sent = new Map<string, number>();
+
+  watch({ bus }: Host): void {
+    bus.listen(CHANNEL.notify, (from, body) => {
+      const key = `${from}>${bus.self}`;
+      const one = this.seen.get(key) ?? { frames: 0, wrong: undefined };
+      const number = body.readUInt32LE(0);
+      if (number !== one.frames) one.wrong ??= `${number} instead of ${one.frames}`;
+      one.frames++;
+      this.seen.set(key, one);
+    });
+    bus.listen(CHANNEL.resume, () => Buffer.from('here'));
+    bus.onPeerUp((peer) => this.events.push(`${bus.self}: up ${peer}`));
+    bus.onPeerDown((peer) => this.events.push(`${bus.self}: down ${peer}`));
+  }
+
+  async send(bus: Bus, frames: number): Promise<void> {
+    for (let i = 0; i < frames; i++) {
+      for (const peer of bus.peers) {
+        const key = `${bus.self}>${peer}`;
+        const number = this.sent.get(key) ?? 0;
+        this.sent.set(key, number + 1);
+        const body = Buffer.alloc(100);
+        body.writeUInt32LE(number);
+        bus.send(peer, CHANNEL.notify, body);
+      }
+      if (i % 5 === 4) await new Promise(setImmediate);
+    }
+  }
+
+  /** What has to have come, when all has. */
+  get due(): Record<string, { frames: number; wrong: undefined }> {
+    return Object.fromEntries([...this.sent].map(([key, frames]) => [key, { frames, wrong: undefined }]));
+  }
+
+  async complete(): Promise<void> {
+    await until('all frames', () => [...this.sent].every(([key, frames]) => this.seen.get(key)?.frames === frames));
+    expect(Object.fromEntries(this.seen)).toEqual(this.due);
+  }
+}
+
+/** One that ends when the hosts of the test have left it. */
+async function start(...args: string[]): Promise<RedisServer> {
+  const server = await RedisServer.start({ args });
+  onTestFinished(() => server.stop());
+  return server;
+}
+
+const heard = (host: Host, peer: number): Promise<string> =>
+  host.bus.request(peer, CHANNEL.resume, Buffer.from('?'), 20_000).then(String);
+
+describe.skipIf(!redisInstalled)('the bus between hosts', () => {
+  test('delivers in order and once over a Redis that loses and repeats', async () => {
+    const server = await start();
+    const counting = new Counting();
+    const all = await connected(2, { redis: server.config() }, (one) => counting.watch(one));
+    let seed = 11;
+    const random = (below: number): number => (seed = (seed * 1103515245 + 12345) & 0x7fffffff) % below;
+    for (const { redis } of all) {
+      const call = redis.call.bind(redis);
+      redis.call = async (command, args, options) => {
+        if (command !== 'XADD') return call(command, args, options);
+        const fate = random(30);
+        if (fate === 0) return 'lost';
+        if (fate === 1) throw new Error('done or not');
+        const outcome = await call(command, args, options);
+        if (fate === 2) await call(command, args, options);
+        if (fate === 3) throw new Error('done');
+        return outcome;
+      };
+    }
+    await Promise.all(all.map(({ bus }) => counting.send(bus, 1000)));
+    await counting.complete();
+    await Promise.all(all.map(({ bus }) => bus.barrier()));
+    expect(counting.events.filter((event) => event.includes('down'))).toEqual([]);
+    expect(clusterCounters.resent).toBeGreaterThan(0);
+  });
+
+  test('goes on when all connections are cut', async () => {
+    const server = await start();
+    const counting = new Counting();
+    const all = await connected(2, { redis: server.config() }, (one) => counting.watch(one));
+    for (let round = 0; round < 5; round++) {
+      const sending = Promise.all(all.map(({ bus }) => counting.send(bus, 200)));
+      await server.command('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes');
+      await sending;
+      await Promise.all(all.map(({ bus }) => bus.barrier()));
+    }
+    await counting.complete();
+    expect(counting.events).toHaveLength(2);
+  });
+
+  test.each(['empty', 'with what it had written'])('goes on when Redis came back %s', async (how) => {
+    const server = await start(...(how === 'empty' ? [] : ['--appendonly', 'yes', '--appendfsync', 'always']));
+    const counting = new Counting();
+    const options = { redis: server.config(), leaseSeconds: 3 };
+    const all = await connected(2, options, (one) => counting.watch(one));
+    const [a, b] = all as [Host, Host];
+    const renewed: number[] = [];
+    for (const { hosts } of all) hosts.onRenewed(async () => void renewed.push(hosts.epoch));
+    const before = all.map(({ hosts }) => hosts.epoch);
+    await counting.send(a.bus, 100);
+    await server.restart();
+    if (how === 'empty') {
+      await until('both being there anew', () => renewed.length === 2 && all.every(({ bus }) => bus.peers.size === 1));
+      const after = all.map(({ hosts }) => hosts.epoch);
+      for (const [i, epoch] of after.entries()) expect(epoch).toBeGreaterThan(before[i]!);
+      expect(counting.events.filter((event) => event === '1: down 2')).toHaveLength(1);
+    } else {
+      await counting.send(a.bus, 100);
+      await counting.send(b.bus, 100);
+      await counting.complete();
+      expect(counting.events).toHaveLength(2);
+      expect(renewed).toEqual([]);
+    }
+    await until('both hearing each other', async () => {
+      const answers = await Promise.allSettled([heard(a, 2), heard(b, 1)]);
+      return answers.every(({ status }) => status === 'fulfilled');
+    });
+    await Promise.all(all.map(({ bus }) => bus.barrier()));
+    for (const { hosts, bus } of all) {
+      const keys = (await server.keys()).filter((key) => key.includes(`{w${bus.self}}`));
+      expect(keys).toEqual([inboxKey({ prefix: 'thrum' }, bus.self, hosts.epoch)]);
+      expect(hosts.members()).toHaveLength(2);
+    }
+  });
+
+  test('reads a stream whose ids went back from its beginning', async () => {
+    const server = await start();
+    const counting = new Counting();
+    const all = await connected(2, { redis: server.config(), leaseSeconds: 6 }, (one) => counting.watch(one));
+    const [a, b] = all as [Host, Host];
+    await counting.send(a.bus, 10);
+    await a.bus.barrier();
+    const key = inboxKey(b.redis, 2, b.hosts.epoch);
+    // As after a failover to a server whose clock is behind, and which had not got the last of it.
+    await server.command('DEL', key);
+    await server.command('XADD', key, '5-1', 'x', 'x');
+    const lost = counters.drops['bus-garbled'] ?? 0;
+    const call = a.redis.call.bind(a.redis);
+    a.redis.call = (command, args, options) => {
+      const own = command === 'XADD' && args[0] === key;
+      return call(command, own ? args.map((arg) => (arg === '*' ? '6-*' : arg)) : args, options);
+    };
+    await counting.send(a.bus, 10);
+    await counting.complete();
+    expect(counting.events).toHaveLength(2);
+    expect((counters.drops['bus-garbled'] ?? 0) - lost).toBeLessThanOrEqual(1);
+    a.redis.call = call;
+  });
+
+  test('holds up nobody while Redis stands still for longer than the patience', async () => {
+    const server = await start();
+    const counting = new Counting();
+    const redis = server.config({ patience_seconds: 1 });
+    const all = await connected(2, { redis, leaseSeconds: 3, backlogBytes: 20_000 }, (one) => counting.watch(one));
+    const [a] = all as [Host];
+    server.pause();
+    const barrier = a.bus.barrier();
+    await counting.send(a.bus, 300);
+    await barrier;
+    expect(a.redis.up).toBe(false);
+    // 30 000 bytes wait, and nobody has to.
+    expect(a.bus.congested).toBe(false);
+    for (let i = 0; i < 100; i++) await a.bus.barrier();
+    expect(a.redis.up).toBe(false);
+    expect(a.bus.peers.size).toBe(1);
+    // Longer than the lease: nobody is declared dead for what was nobody's fault.
+    await new Promise((resolve) => setTimeout(resolve, 4_000));
+    server.resume();
+    await counting.complete();
+    await Promise.all(all.map(({ bus }) => bus.barrier()));
+    expect(counting.events).toHaveLength(2);
+    expect(all.map(({ hosts }) => hosts.members().length)).toEqual([2, 2]);
+  });
+
+  test('drops what one sends who is dead to the cluster', async () => {
+    const server = await start();
+    const counting = new Counting();
+    const all = await connected(3, { redis: server.config() }, (one) => counting.watch(one));
+    const [a, b, c] = all as [Host, Host, Host];
+    const key = inboxKey(a.redis, 1, a.hosts.epoch);
+    const entries: [Buffer, [Buffer, Buffer]][] = [];
+    const call = c.redis.call.bind(c.redis);
+    c.redis.call = (command, args, options) => {
+      if (command === 'XADD' && args[0] === key) entries.push([args[0] as never, args.slice(-2) as never]);
+      return call(command, args, options);
+    };
+    await counting.send(c.bus, 1);
+    await c.bus.barrier();
+    c.redis.call = call;
+    await c.hosts.leave();
+    await until('its end', () => a.bus.peers.size === 1);
+    const before = counters.drops['bus-dead-sender'] ?? 0;
+    for (const [, [envelope, frames]] of entries) await server.command('XADD', key, '*', envelope, frames);
+    await b.bus.barrier();
+    await until('the batches being read', () => (counters.drops['bus-dead-sender'] ?? 0) >= before + entries.length);
+    expect(counting.seen.get('3>1')).toEqual({ frames: 1, wrong: undefined });
+  });
+});
+
+describe.skipIf(!redisInstalled)('leases', () => {
+  test('that end are seen by all, and one alone cleans up; another when that one dies over it', async () => {
+    const server = await start();
+    const options = { redis: server.config(), leaseSeconds: 3 };
+    const cleaned: string[] = [];
+    let stuck = true;
+    const all = await connected(4, options, ({ hosts, bus }) => {
+      hosts.onDeparted(async (worker, epoch) => {
+        cleaned.push(`${bus.self} for ${worker}:${epoch}`);
+        // The first to get at it never ends, and is dead itself.
+        if (!stuck) return;
+        stuck = false;
+        await new Promise(() => undefined);
+      });
+    });
+    const workers = 'thrum:cluster:workers:{cluster}';
+    const departed = 'thrum:cluster:departed:{cluster}';
+    await server.command(
+      'HSET',
+      workers,
+      '77',
+      JSON.stringify({ ...all[0]!.hosts.members()[0], number: 77, epoch: 50 }),
+    );
+    await server.command('ZADD', 'thrum:cluster:leases:{cluster}', 1, '77');
+    await until('a first clean-up', () => cleaned.length === 1);
+    const first = Number(cleaned[0]!.split(' ')[0]);
+    // As long as it renews its lease, its claim holds.
+    await new Promise((resolve) => setTimeout(resolve, 4_000));
+    expect(cleaned).toHaveLength(1);
+    await all[first - 1]!.redis.close();
+    await until('a second clean-up', async () => cleaned.length > 1 && (await server.command('ZCARD', departed)) === 0);
+    expect(cleaned.filter((text) => text.endsWith(' for 77:50'))).toHaveLength(2);
+    expect(cleaned.filter((text) => text.includes(` for ${first}:`))).toHaveLength(1);
+    expect(all.filter(({ bus }) => bus.self !== first).every(({ hosts }) => !hosts.lives(77, 50))).toBe(true);
+  });
+
+  test('of a number that lives belong to one worker alone', async () => {
+    const server = await start();
+    const options = { redis: server.config(), number: 5 };
+    const one = await host(options);
+    await one.hosts.connect();
+    const other = await host(options);
+    await expect(other.hosts.connect()).rejects.toThrow('another worker has number 5');
+    expect(one.hosts.lives(5, one.hosts.epoch)).toBe(true);
+  });
+
+  test('tell what a worker announces', async () => {
+    const server = await start();
+    const all = await connected(2, { redis: server.config(), leaseSeconds: 3 });
+    const [a, b] = all as [Host, Host];
+    await a.hosts.announce({ draining: true });
+    expect(a.hosts.members().map(({ draining }) => draining)).toEqual([true, false]);
+    await until('the others knowing', () => b.hosts.members().some(({ draining }) => draining));
+    expect(b.bus.peers.has(1)).toBe(true);
+  });
+
+  test('are not made longer by a clock that was set back', async () => {
+    const server = await start();
+    const all = await connected(2, { redis: server.config(), leaseSeconds: 3 });
+    const [a] = all as [Host];
+    const far = Date.now() + 3_600_000;
+    const row = JSON.stringify({ ...a.hosts.members()[0], number: 77, epoch: 50 });
+    await server.command('HSET', 'thrum:cluster:workers:{cluster}', '77', row);
+    await server.command('ZADD', 'thrum:cluster:leases:{cluster}', far, '77');
+    await server.command('HSET', 'thrum:cluster:state:{cluster}', 'renewed', far - 3000);
+    await until(
+      'its end',
+      async () => (await server.command('HEXISTS', 'thrum:cluster:workers:{cluster}', '77')) === 0,
+    );
+    await until(
+      'nothing being left',
+      async () => (await server.command('ZCARD', 'thrum:cluster:departed:{cluster}')) === 0,
+    );
+    expect(a.bus.peers.has(2)).toBe(true);
+  });
+});
+
+describe.skipIf(!redisInstalled)('the bus between hosts on a Redis Cluster', () => {
+  test('goes on when the master of an inbox dies', async () => {
+    const cluster = await RedisCluster.start({ replicas: 1 });
+    onTestFinished(() => cluster.stop());
+    const counting = new Counting();
+    const redis = cluster.config({ patience_seconds: 10 });
+    const all = await connected(3, { redis, leaseSeconds: 10 }, (one) => counting.watch(one));
+    await Promise.all(all.map(({ bus }) => counting.send(bus, 100)));
+    const master = await cluster.ownerOf('{w2}');
+    const sending = Promise.all(all.map(({ bus }) => counting.send(bus, 300)));
+    await master.kill();
+    await sending;
+    await cluster.failedOver(master);
+    await Promise.all(all.map(({ bus }) => counting.send(bus, 100)));
+    await counting.complete();
+    expect(counting.events.filter((event) => event.includes('down'))).toEqual([]);
+    await Promise.all(all.map(({ bus }) => bus.barrier()));
+  });
+});
