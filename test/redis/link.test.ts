@@ -27,7 +27,8 @@ describe.skipIf(!redisInstalled)('a link to a single Redis', () => {
     await redis.call('SET', ['küche/😀', bytes]);
     expect(await redis.call('GET', [Buffer.from('küche/😀')])).toEqual(bytes);
     await redis.call('HSET', ['h', bytes, 'ÿ', 'n', 17]);
-    expect(text(await redis.call('HGETALL', ['h']))).toEqual([String(bytes), 'ÿ', 'n', '17']);
+    expect(await redis.call('HKEYS', ['h'])).toEqual(expect.arrayContaining([bytes, Buffer.from('n')]));
+    expect(text(await redis.call('HMGET', ['h', bytes, 'n']))).toEqual(['ÿ', '17']);
     expect(await redis.call('SET', ['empty', ''])).toEqual(Buffer.from('OK'));
     expect(await redis.call('GET', ['empty'])).toEqual(Buffer.alloc(0));
     expect(await redis.call('GET', ['nothing'])).toBeNull();
