@@ -12,14 +12,14 @@ import { Subscriber } from './subscriber.js';
  */
 const SEED = Number(process.env.THRUM_CHAOS_SEED ?? Math.floor(Math.random() * 1e6));
 const HOSTS = Number(process.env.THRUM_CHAOS_HOSTS ?? 3);
-const ITEMS = Number(process.env.THRUM_CHAOS_ITEMS ?? 200);
+const ITEMS = Number(process.env.THRUM_CHAOS_ITEMS ?? 400);
 const FAULTS = Number(process.env.THRUM_CHAOS_FAULTS ?? 6);
 const PUBLISHERS = 4;
 const SUBSCRIBERS = 6;
 
 const BY = `repeat it with THRUM_CHAOS_SEED=${SEED}`;
 /** What may be left in Redis when all hosts have gone: what lasts, and what counts. */
-const LASTING = /^thrum:(accounts|names|node|nodes|items|order|subs|subsof|created|affs|cluster):/;
+const LASTING = /^thrum:(accounts|users|node|nodes|items|order|subs|subsof|created|affs|cluster):/;
 
 let redis: RedisCluster;
 let fleet: Fleet;

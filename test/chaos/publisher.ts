@@ -1,5 +1,9 @@
+import { setTimeout as pause } from 'node:timers/promises';
 import { NS, RawClient } from '../support/client.js';
 import type { Fleet } from './fleet.js';
+
+/** A sensor reads so often, in milliseconds: the load lasts as long as the faults do. */
+const PACE_MS = 50;
 
 /** Publishes numbered items to a node of its own, each again and again until it is acknowledged; never the next before. */
 export class Publisher {
@@ -42,6 +46,7 @@ export class Publisher {
       }
       this.acknowledged = next;
       this.acknowledgedOne();
+      await pause(PACE_MS);
     }
     await this.client?.close().catch(() => undefined);
   }
