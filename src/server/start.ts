@@ -112,6 +112,15 @@ export async function startServer(config: Config, options: { json: boolean }): P
     await control.close();
     await cluster?.redis.close();
   });
+  // From here on, so that a signal that answers the line of readiness, or comes before it, finds us.
+  let asked = false;
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+    process.on(signal, () => {
+      log.info({ signal }, 'closing');
+      asked = true;
+      void stop.now();
+    });
+  }
   try {
     const ready = await supervisor.start();
     const listeners = ready[0]!.ready as WorkerReady;
@@ -128,6 +137,7 @@ export async function startServer(config: Config, options: { json: boolean }): P
     };
   } catch (error) {
     await stop.now();
+    if (asked) return;
     throw error;
   }
   // Before the line that harnesses wait for, so that it is there when they look.
@@ -140,12 +150,6 @@ export async function startServer(config: Config, options: { json: boolean }): P
       (error: unknown) => log.error({ err: error }, 'certificates could not be read again; the old ones stay in use'),
     );
   });
-  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
-    process.on(signal, () => {
-      log.info({ signal }, 'closing');
-      void stop.now();
-    });
-  }
   await stop.done;
 }
 
