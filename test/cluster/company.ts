@@ -4,6 +4,7 @@ import type { Redis } from '../../src/redis/redis.js';
 import { openRedis } from '../../src/redis/open.js';
 import { onTestFinished } from 'vitest';
 import type { Config } from '../../src/config/config.js';
+import { CHANNEL } from '../../src/cluster/bus.js';
 import type { LocalBus } from '../../src/cluster/local-bus.js';
 import { mesh } from './mesh.js';
 
@@ -15,6 +16,8 @@ export interface Worker {
   directory: RedisDirectory;
   /** Sessions that the directory said are lost, by id. */
   lost: string[];
+  /** What it was told of, in order. */
+  told: string[];
   /** It lost its lease: the others find it dead. */
   expire(): void;
   /** It is registered again. */
@@ -43,6 +46,13 @@ export async function company(
     let epoch = ++last;
     epochs.set(number, epoch);
     const lost: string[] = [];
+    const told: string[] = [];
+    const listen = bus.listen.bind(bus);
+    bus.listen = (channel, listener) =>
+      listen(channel, (from, body) => {
+        if (channel === CHANNEL.directory) told.push(String(body));
+        return listener(from, body);
+      });
     const directory = new RedisDirectory({
       redis,
       hosts: {
@@ -65,6 +75,7 @@ export async function company(
       redis,
       directory,
       lost,
+      told,
       expire: () => void epochs.delete(number),
       renew: async () => {
         epoch = ++last;
