@@ -51,7 +51,8 @@ function sound(all: readonly Manifest[]): void {
   const set = one('StatefulSet').spec;
   const { metadata, spec: pod } = set.template;
   const [container] = pod.containers;
-  const config = loaded(one('ConfigMap').data['thrum.yaml']!);
+  const given = (container.env as { name: string; value?: string }[]).map(({ name, value }) => [name, value ?? 'x']);
+  const config = loaded(one('ConfigMap').data['thrum.yaml']!, Object.fromEntries(given) as Record<string, string>);
 
   // Everything that selects pods selects these.
   const labels = Object.entries(metadata.labels as Record<string, string>);
@@ -102,13 +103,14 @@ function sound(all: readonly Manifest[]): void {
   }
 }
 
-function loaded(text: string) {
+/** The configuration as the broker takes it, from the file and the container's variables. */
+function loaded(text: string, environment: Record<string, string>) {
   const file = join(folder, 'thrum.yaml');
   // The files that it names are in the pod only.
   const { tls: _, ...settings } = parse(text) as { tls?: unknown; redis: { ca?: string } };
   delete settings.redis.ca;
   writeFileSync(file, JSON.stringify(settings));
-  const { config, problems } = loadConfig({ file, environment: {}, set: [] });
+  const { config, problems } = loadConfig({ file, environment, set: [] });
   expect(problems.filter(({ warning }) => !warning).map(formatProblem)).toEqual([]);
   expect(config!.store).toBe('redis');
   return config!;
@@ -177,7 +179,7 @@ describe('deploy/kubernetes', () => {
       ],
       'secrets from elsewhere': ['--set=redis.existingSecret=mine,tls.existingSecret=mine'],
       'a setting of its own': ['--set=config.sm.resume_seconds=600,service.type=NodePort'],
-      sentinels: ['--set=redis.sentinels={a:1},redis.sentinelMaster=m,redis.username=u'],
+      sentinels: ['--set=redis.sentinels={a:1},redis.sentinelMaster=m,redis.username=u,redis.existingSecret=s'],
     };
     test.each(Object.entries(ways))('is sound with %s', (_name, args) => {
       const { all, stderr } = render(...args);
