@@ -14,12 +14,13 @@ describe.skipIf(!redisInstalled)('sessions of several hosts', () => {
   let redis: RedisServer;
   let a: TestServer;
   let b: TestServer;
+  const running: TestServer[] = [];
   beforeAll(async () => void (redis = await RedisServer.start()));
   afterAll(() => redis?.stop());
   beforeEach(async () => {
     await redis.command('FLUSHALL');
-    const host = (name: string) =>
-      startHost(redis, {
+    const host = async (name: string) => {
+      const server = await startHost(redis, {
         workers: 2,
         set: {
           'cluster.host': name,
@@ -30,11 +31,15 @@ describe.skipIf(!redisInstalled)('sessions of several hosts', () => {
           'shutdown.grace_seconds': 30,
         },
       });
+      running.push(server);
+      return server;
+    };
     [a, b] = await Promise.all([host('a'), host('b')]);
     await a.addUsers('device', 'peer', 'sensor', 'owner');
   });
   afterEach(async () => {
-    await Promise.all([a.stop(), b.stop()]);
+    // Those that did start, where another did not.
+    await Promise.all(running.splice(0).map((server) => server.stop()));
   });
 
   const authenticated = (host: TestServer, via: Via = 'tcp') => Device.authenticated(host, { user: 'device', via });
