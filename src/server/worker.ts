@@ -22,6 +22,7 @@ import { Router } from '../session/router.js';
 import { Succession } from '../session/succession.js';
 import { openRedis } from '../redis/open.js';
 import { openStore } from '../store/open.js';
+import { StoreError } from '../store/store.js';
 import { Connection } from '../stream/connection.js';
 import { flusher } from '../stream/flusher.js';
 import { Gate } from '../stream/gate.js';
@@ -108,7 +109,11 @@ async function run(pool: Membership): Promise<void> {
   const authenticator = new Authenticator(accounts, store.accounts, {
     secret: Buffer.from(settings.secret, 'base64'),
     iterations,
-    onError: (error) => log.error({ err: error }, 'a login could not be checked'),
+    // That the store is away is said once, by whoever asks it.
+    onError: (error) => {
+      if (!(error instanceof StoreError && error.reason === 'unavailable'))
+        log.error({ err: error }, 'a login could not be checked');
+    },
   });
   const certificates = await CertificateStore.open({
     config,
