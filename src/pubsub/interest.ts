@@ -11,6 +11,9 @@ export type Endpoint = Pick<Session, 'jid' | 'deliver' | 'sendBytes' | 'availabl
 /** The subscribed JID's form: bare, or that of one resource. */
 export type Form = 'bare' | 'full';
 
+/** Tells a publisher what became of its publish. */
+export type Answer = (published: boolean, failure: unknown) => void;
+
 /** Of the many sessions that have no subscriptions; nothing is ever put into it. */
 const NOWHERE = new Map<string, Recipient>();
 
@@ -32,6 +35,8 @@ export class Reader {
   /** The last departure of the session's own publishes, and how many there are. */
   tail: Departure | undefined;
   departing = 0;
+  /** Results of its publishes that wait for other workers, or for those before them, in order. */
+  answers: { ready: boolean; give: Answer; published: boolean; failure: unknown }[] | undefined;
   private opening: string | undefined;
   private heads: (Buffer | undefined)[] | undefined;
 

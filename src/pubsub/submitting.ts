@@ -5,7 +5,7 @@ import { escapeAttr } from '../xml/escape.js';
 import { Departure } from './departures.js';
 import type { Engine } from './engine.js';
 import { freshId } from './ids.js';
-import type { Endpoint, Reader } from './interest.js';
+import type { Answer, Endpoint, Reader } from './interest.js';
 import type { NodeFacts, NodeState } from './node.js';
 import { Refusal } from './refusals.js';
 import { RESULT_END, itemBody, resultMiddle } from './wire.js';
@@ -40,7 +40,7 @@ class PublishDeparture extends Departure {
     reader: Reader | undefined,
     private readonly facts: NodeFacts,
     private readonly body: Buffer | undefined,
-    private readonly answer: (published: boolean, failure: unknown) => void,
+    private readonly answer: Answer,
   ) {
     super(node, reader);
   }
@@ -58,12 +58,12 @@ class PublishDeparture extends Departure {
 
   protected leave(): void {
     const { policy } = this.facts;
-    if (!this.outcome) return this.answer(false, this.failure);
+    if (!this.outcome) return answered(this.reader, undefined, this.answer, false, this.failure);
     if (this.body !== undefined) {
       this.engine.fanout.send(this.node, policy.type, true, this.body);
       flusher.published(this.since);
     }
-    passedOn(this.engine, this.node, this.answer);
+    passedOn(this.engine, this.node, this.reader, this.answer);
   }
 }
 
@@ -111,7 +111,7 @@ export function submit(
   itemId: string,
   escapedId: string,
   payload: Uint8Array,
-  answer: (published: boolean, failure: unknown) => void,
+  answer: Answer,
 ): void {
   const { policy } = facts;
   counters.publishes++;
@@ -132,7 +132,7 @@ export function submit(
         engine.fanout.send(node, policy.type, true, body);
         flusher.published(flusher.receivedAt);
       } else node.activity++;
-      return passedOn(engine, node, answer);
+      return passedOn(engine, node, reader, answer);
     }
     const departure = new PublishDeparture(engine, node, reader, facts, body, answer);
     departure.queue();
@@ -154,10 +154,35 @@ export function submit(
  * answered outlives this worker. It also keeps a publisher's window whole: answering at once, before the other workers have
  * written, halves the batches of a publisher that waits for its subscribers.
  */
-function passedOn(engine: Engine, node: NodeState, answer: (published: boolean, failure: unknown) => void): void {
+function passedOn(engine: Engine, node: NodeState, reader: Reader | undefined, answer: Answer): void {
   const settled = node.workers.length === 0 ? undefined : engine.cluster.barrier(node.workers);
-  if (settled === undefined) answer(true, undefined);
-  else void settled.then(() => answer(true, undefined));
+  answered(reader, settled, answer, true, undefined);
+}
+
+/**
+ * Answers when `settled` is, and behind what the session's publishes before are answered with (RFC 6120 §10.1): other workers wait
+ * for others.
+ */
+function answered(
+  reader: Reader | undefined,
+  settled: Promise<void> | undefined,
+  answer: Answer,
+  published: boolean,
+  failure: unknown,
+): void {
+  const queue = reader?.answers;
+  if (settled === undefined && (queue === undefined || queue.length === 0)) return answer(published, failure);
+  if (reader === undefined) return void settled?.then(() => answer(published, failure));
+  const place = { ready: settled === undefined, give: answer, published, failure };
+  const answers = (reader.answers ??= []);
+  answers.push(place);
+  void settled?.then(() => {
+    place.ready = true;
+    while (answers[0]?.ready) {
+      const { give, published, failure } = answers.shift()!;
+      give(published, failure);
+    }
+  });
 }
 
 /** Why the store did not take the item. */

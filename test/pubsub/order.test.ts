@@ -135,4 +135,24 @@ describe('what was accepted leaves in order', () => {
     sensor.hot('loose', 'b');
     expect([counters.publishes - publishes, counters.deliveries - deliveries]).toEqual([2, 2]);
   });
+
+  it("gives one session's results in order, though some wait for other workers and some for nobody", async () => {
+    const world = new World({ workers: 3 });
+    const sensor = await world.login('sensor@localhost/s', 0);
+    const sent: string[] = [];
+    for (const [at, node] of ['here', 'there', 'farther'].entries()) {
+      await sensor.create(node, { persist_items: '0', send_last_published_item: 'never' });
+      const reader = await world.login(`r${at}@localhost/r`, at);
+      await reader.subscribe(node);
+    }
+    await world.quiet();
+    sensor.take();
+    for (const node of ['there', 'farther', 'here', 'there', 'here', 'farther', 'here']) {
+      const id = `${node}${sent.length}`;
+      sent.push(`result ${id}`);
+      expect(sensor.hot(node, 'a', undefined, id)).toBe(true);
+    }
+    await world.quiet();
+    expect(sensor.take().map((result) => `${result.attr('type')} ${result.attr('id')}`)).toEqual(sent);
+  });
 });

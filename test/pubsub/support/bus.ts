@@ -111,16 +111,18 @@ export class TestBus implements Bus {
     this.listeners.set(channel, listener);
   }
 
-  async barrier(): Promise<void> {
+  async barrier(peers?: readonly number[]): Promise<void> {
     await Promise.all(
-      [...this.peers].map(
-        (peer) =>
-          new Promise<void>((resolve) => {
-            this.downs.push((gone) => gone === peer && resolve());
-            const back = (): void => this.hub.post(peer, this.self, { kind: 'call', action: resolve });
-            this.hub.post(this.self, peer, { kind: 'call', action: back });
-          }),
-      ),
+      [...this.peers]
+        .filter((peer) => peers?.includes(peer) ?? true)
+        .map(
+          (peer) =>
+            new Promise<void>((resolve) => {
+              this.downs.push((gone) => gone === peer && resolve());
+              const back = (): void => this.hub.post(peer, this.self, { kind: 'call', action: resolve });
+              this.hub.post(this.self, peer, { kind: 'call', action: back });
+            }),
+        ),
     );
   }
 
