@@ -144,6 +144,7 @@ describe('what was accepted leaves in order', () => {
       await sensor.create(node, { persist_items: '0', send_last_published_item: 'never' });
       const reader = await world.login(`r${at}@localhost/r`, at);
       await reader.subscribe(node);
+      await sensor.publish(node, 'warm');
     }
     await world.quiet();
     sensor.take();
