@@ -30,10 +30,12 @@ export class Fanout {
   /** Hot path. `type` is an index into MESSAGE_TYPES; `droppable` for items, which newer ones make obsolete. */
   send(node: NodeState, type: number, droppable: boolean, body: Buffer): void {
     const { workers } = node;
+    // What others have to do is under way before this worker writes to its own sockets.
+    if (workers.length > 0) {
+      const head = this.frameHead(node, droppable ? type | DROPPABLE : type);
+      for (let i = 0; i < workers.length; i++) this.bus.send(workers[i]!, CHANNEL.notify, head, body);
+    }
     this.deliver(node, type, droppable, body);
-    if (workers.length === 0) return;
-    const head = this.frameHead(node, droppable ? type | DROPPABLE : type);
-    for (let i = 0; i < workers.length; i++) this.bus.send(workers[i]!, CHANNEL.notify, head, body);
   }
 
   private deliver(node: NodeState, type: number, droppable: boolean, body: Buffer): void {

@@ -35,6 +35,7 @@ export class Connection {
   readonly scripts = new Set<string>();
   private readonly client: Client;
   private readonly outbound = new Outbound();
+  private prompt = false;
   private readonly sink = new Sink(this.outbound);
   /** Where it goes at the end of the tick. */
   private writing: Socket | undefined;
@@ -97,12 +98,25 @@ export class Connection {
     // What was meant for a connection that broke is sent again by those who sent it.
     this.outbound.take();
     this.writing = stream;
-    setImmediate(() => {
-      if (this.writing !== stream) return;
-      if (this.replicating.length > 0) this.wait();
-      this.writing = undefined;
-      this.write(stream);
+    setImmediate(() => this.written(stream));
+  }
+
+  /** What is sent in this tick so far is written as soon as what runs now has returned. */
+  promptly(): void {
+    const { writing } = this;
+    if (this.prompt || writing === undefined) return;
+    this.prompt = true;
+    process.nextTick(() => {
+      this.prompt = false;
+      this.written(writing);
     });
+  }
+
+  private written(stream: Socket): void {
+    if (this.writing !== stream) return;
+    if (this.replicating.length > 0) this.wait();
+    this.writing = undefined;
+    this.write(stream);
   }
 
   private write(stream: Socket): void {

@@ -132,6 +132,7 @@ export class Link implements Redis, Owner {
         resolve,
         reject,
       );
+      operation.prompt = options?.prompt === true;
       this.open.add(operation);
       this.wake();
       this.dispatch(operation);

@@ -31,6 +31,8 @@ export class Operation extends Command implements Replicated {
   /** Why it was not done last. */
   reason = 'no connection';
   settled = false;
+  /** See {@link CallOptions.prompt}. */
+  prompt = false;
   /** The answer of an operation that is to be replicated yet. */
   private reply: unknown;
   /** In the order of the calls. */
@@ -72,6 +74,7 @@ export class Operation extends Command implements Replicated {
     if (this.asking !== undefined) connection.asking();
     this.asking = undefined;
     connection.send(this);
+    if (this.prompt) connection.promptly();
     if (this.replicas > 0) connection.replicate(this);
   }
 

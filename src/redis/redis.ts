@@ -44,6 +44,8 @@ export interface CallOptions {
   lasting?: boolean;
   /** Called when it is tried again although it may have been done: a lost answer. */
   onAgain?: () => void;
+  /** Written as soon as what runs now has returned, not at the tick's end: for who has gathered what comes in a tick already. */
+  prompt?: boolean;
 }
 
 export interface BlockingRedis {

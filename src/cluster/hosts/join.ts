@@ -1,3 +1,4 @@
+import { setTimeout as pause } from 'node:timers/promises';
 import { clusterCounters } from '../../metrics/cluster.js';
 import { RedisUnavailable } from '../../redis/redis.js';
 import { CHANNEL, type Bus } from '../bus.js';
@@ -13,6 +14,8 @@ import { RedisBus } from './redis-bus.js';
 /** An inbox outlives its owner's lease by that factor, at least by a minute, if nobody is left to remove it. */
 const INBOX_LEASES = 6;
 const INBOX_LEAST_MS = 60_000;
+/** How long to wait for workers that were there before to say that they know this one; at most as long as a lease. */
+const MEET_MS = 15_000;
 /** Before something that has to be done, and could not, is tried again. */
 const AGAIN_MS = 1_000;
 
@@ -108,8 +111,12 @@ class Joined implements Hosts {
     const late = await this.register();
     this.state = 'connected';
     this.options.pool.bus.broadcast(CHANNEL.hosts, news(NEWS.came, this.bus.self, this.epoch));
-    // Those whose lease has ended are dead, or must come again anyhow.
-    await this.bus.barrier([...this.bus.peers].filter((peer) => !late.includes(peer)));
+    // Those whose lease has ended are dead, or must come again anyhow; others may be dead and nobody knows yet.
+    const met = this.bus.barrier([...this.bus.peers].filter((peer) => !late.includes(peer)));
+    const patience = new AbortController();
+    const bound = pause(Math.min(this.leaseMs, MEET_MS), undefined, patience).catch(() => undefined);
+    await Promise.race([met, bound]);
+    patience.abort();
     this.timer = setInterval(() => void this.keep(), this.leaseMs / 3);
   }
 
@@ -171,7 +178,7 @@ class Joined implements Hosts {
         return;
       } catch (error) {
         this.failed(error, trouble);
-        await new Promise((resolve) => setTimeout(resolve, AGAIN_MS));
+        await pause(AGAIN_MS);
       }
     }
   }

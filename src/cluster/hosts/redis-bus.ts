@@ -38,6 +38,8 @@ const CHECK_MS = 250;
 const ACK_MS = 100;
 /** How long `close()` waits for acknowledgements. */
 const LINGER_MS = 2_000;
+/** The frames of a tick are gathered here already. */
+const PROMPT = { prompt: true };
 const SETTLED = Promise.resolve();
 const NOTHING = Buffer.alloc(0);
 
@@ -234,7 +236,7 @@ export class RedisBus implements Bus, Carrier {
     const { redis, inboxEntries } = this.options;
     const args = [key, 'NOMKSTREAM', 'MAXLEN', '~', inboxEntries, '*', envelope, pieces[0] ?? NOTHING];
     for (let i = 1; i < pieces.length; i++) args.push(NOTHING, pieces[i]!);
-    return (await redis.call('XADD', args)) !== null;
+    return (await redis.call('XADD', args, PROMPT)) !== null;
   }
 
   // --- receiving ---------------------------------------------------------------------------------------------------------
