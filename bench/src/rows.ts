@@ -88,10 +88,10 @@ export function allRows({ connections, payloadBytes }: Choice): Row[] {
   }
   rows.push(load('fanout', '', 'tcp', 2, fanout), load('many', '', 'tcp', 2, many));
   for (const hosts of [undefined, 1, 2, 3]) {
-    const where = hosts === undefined ? 'LMDB' : `Redis, ${hosts}`;
+    const where = hosts === undefined ? 'lmdb' : `redis ${hosts}`;
     for (const [name, options] of Object.entries({ fanout, many } as const)) {
-      rows.push({ ...load('hosts', `${name}: ${where}`, 'tcp', 1, options), hosts });
-      rows.push({ ...load('hosts', `${name} kept: ${where}`, 'tcp', 1, { ...options, persist: true }), hosts });
+      rows.push({ ...load('hosts', `${name} ${where}`, 'tcp', 1, options), hosts });
+      rows.push({ ...load('hosts', `${name} kept ${where}`, 'tcp', 1, { ...options, persist: true }), hosts });
     }
   }
   return rows;
