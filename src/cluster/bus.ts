@@ -18,6 +18,11 @@ export interface Bus {
   listen(channel: Channel, listener: BusListener): void;
   /** Resolves when those of the peers that live (by default all) have handled all frames that were sent to them before. */
   barrier(peers?: readonly number[]): Promise<void>;
+  /**
+   * Resolves when what was sent to those peers before outlives this worker: handled by those of this host, in the inboxes of
+   * others. It comes no earlier than that, and often earlier than {@link barrier}.
+   */
+  delivered(peers: readonly number[]): Promise<void>;
   /** Bytes waiting to be written to the slowest peer; above `highWater` publishers should be paused. */
   readonly backlog: number;
   readonly congested: boolean;

@@ -119,6 +119,10 @@ export class LocalBus implements Bus {
     return this.talk.barriers.join(peers);
   }
 
+  delivered(peers: readonly number[]): Promise<void> {
+    return this.barrier(peers);
+  }
+
   get backlog(): number {
     let most = 0;
     for (let i = 0; i < this.links.length; i++) most = Math.max(most, this.links[i]!.pending);

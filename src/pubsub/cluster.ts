@@ -110,9 +110,14 @@ export class Cluster {
     return (await Promise.all(asked)).filter((answer) => answer !== undefined);
   }
 
-  /** Resolves when those other workers, by default all, have handled what was sent to them before. */
-  barrier(workers?: readonly number[]): Promise<void> | undefined {
-    return this.bus.peers.size === 0 ? undefined : this.bus.barrier(workers);
+  /** Resolves when every other worker has handled what was sent to it before. */
+  barrier(): Promise<void> | undefined {
+    return this.bus.peers.size === 0 ? undefined : this.bus.barrier();
+  }
+
+  /** Resolves when what was sent to those workers before outlives this one. */
+  delivered(workers: readonly number[]): Promise<void> | undefined {
+    return this.bus.peers.size === 0 ? undefined : this.bus.delivered(workers);
   }
 
   /** A worker cannot keep up with what is sent to it: publishers have to wait. */

@@ -150,12 +150,12 @@ export function submit(
 }
 
 /**
- * A result is a promise: it leaves when the workers that have recipients have taken the notification over, so that what was
- * answered outlives this worker. It also keeps a publisher's window whole: answering at once, before the other workers have
+ * A result is a promise: it leaves when the workers that have recipients have taken the notification over, or it lies in their
+ * inboxes, so that what was answered outlives this worker. It also keeps a publisher's window whole: answering at once, before the other workers have
  * written, halves the batches of a publisher that waits for its subscribers.
  */
 function passedOn(engine: Engine, node: NodeState, reader: Reader | undefined, answer: Answer): void {
-  const settled = node.workers.length === 0 ? undefined : engine.cluster.barrier(node.workers);
+  const settled = node.workers.length === 0 ? undefined : engine.cluster.delivered(node.workers);
   answered(reader, settled, answer, true, undefined);
 }
 

@@ -93,6 +93,26 @@ export function busConformance(make: (size: number, conditions: Conditions) => P
       expect(handled[0]).toBe(0);
     });
 
+    test('says when what was sent outlives the sender: it still arrives when that one leaves at once', async () => {
+      const { buses, leave } = await make(3, {});
+      const handled: string[][] = [[], [], []];
+      buses.forEach((bus, i) => bus.listen(CHANNEL.node, (_from, body) => void handled[i]!.push(body.toString())));
+      await buses[0]!.delivered([]);
+      await buses[0]!.delivered([99]);
+      const sent = Array.from({ length: 200 }, (_, i) => String(i));
+      const settled: Promise<void>[] = [];
+      for (const one of sent) {
+        buses[0]!.send(2, CHANNEL.node, bytes(one));
+        buses[0]!.send(3, CHANNEL.node, bytes(one));
+        settled.push(buses[0]!.delivered([2, 3]));
+        if (settled.length % 7 === 0) await new Promise(setImmediate);
+      }
+      await Promise.all(settled);
+      await leave(buses[0]!);
+      for (const at of [1, 2]) while (handled[at]!.length < sent.length) await new Promise(setImmediate);
+      expect(handled).toEqual([[], sent, sent]);
+    });
+
     test('shares one frame among the barriers of a tick', async () => {
       const { buses } = await make(2, {});
       await buses[0]!.barrier();

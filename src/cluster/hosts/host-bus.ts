@@ -37,11 +37,19 @@ export class HostBus implements Bus {
   }
 
   barrier(peers?: readonly number[]): Promise<void> {
+    return this.both(peers, (bus) => bus.barrier(peers));
+  }
+
+  delivered(peers: readonly number[]): Promise<void> {
+    return this.both(peers, (bus) => bus.delivered(peers));
+  }
+
+  private both(peers: readonly number[] | undefined, settled: (bus: Bus) => Promise<void>): Promise<void> {
     const here = concerns(this.local, peers);
     const elsewhere = concerns(this.remote, peers);
-    if (!elsewhere) return here ? this.local.barrier(peers) : SETTLED;
-    if (!here) return this.remote.barrier(peers);
-    return Promise.all([this.local.barrier(peers), this.remote.barrier(peers)]).then(() => undefined);
+    if (!elsewhere) return here ? settled(this.local) : SETTLED;
+    if (!here) return settled(this.remote);
+    return Promise.all([settled(this.local), settled(this.remote)]).then(() => undefined);
   }
 
   get backlog(): number {

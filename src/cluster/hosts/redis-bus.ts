@@ -68,6 +68,8 @@ export class RedisBus implements Bus, Carrier {
   private scheduled = false;
   private watch: NodeJS.Timeout | undefined;
   private acks: NodeJS.Timeout | undefined;
+  /** Of this tick: who waits for its frames to be in inboxes. */
+  private arrival: { promise: Promise<void>; done: () => void; peers: Set<number> } | undefined;
   /** Redis has been away for longer than barriers wait. */
   private cut = false;
   private outage: NodeJS.Timeout | undefined;
@@ -122,6 +124,7 @@ export class RedisBus implements Bus, Carrier {
     if (!this.peers.delete(peer.number)) return;
     for (const listener of this.downs) this.talk.guard(() => listener(peer.number));
     this.talk.gone(peer.number);
+    peer.givenUp();
   }
 
   /** What was on the way is lost: both sides begin with each other as if they had not met. */
@@ -151,6 +154,32 @@ export class RedisBus implements Bus, Carrier {
     if (this.peers.size === 0 || this.cut || this.closed) return SETTLED;
     this.schedule();
     return this.talk.barriers.join(peers);
+  }
+
+  delivered(peers: readonly number[]): Promise<void> {
+    if (this.peers.size === 0 || this.cut || this.closed) return SETTLED;
+    this.schedule();
+    if (!this.arrival) {
+      let done = (): void => undefined;
+      const promise = new Promise<void>((resolve) => (done = resolve));
+      this.arrival = { promise, done, peers: new Set() };
+    }
+    for (let i = 0; i < peers.length; i++) this.arrival.peers.add(peers[i]!);
+    return this.arrival.promise;
+  }
+
+  /** Whoever waits for this tick's frames to be in the inboxes waits for these peers. */
+  private arrive(): void {
+    const { arrival } = this;
+    if (!arrival) return;
+    this.arrival = undefined;
+    let left = 1;
+    const one = (): void => void (--left === 0 && arrival.done());
+    for (const number of arrival.peers) {
+      const peer = this.peers.has(number) ? this.known.get(number) : undefined;
+      if (peer?.inInbox(one) === false) left++;
+    }
+    one();
   }
 
   private post(number: number, kind: number, parts: readonly Uint8Array[]): void {
@@ -201,6 +230,7 @@ export class RedisBus implements Bus, Carrier {
     }
     this.seal();
     this.scheduled = false;
+    this.arrive();
     const now = performance.now();
     const dirty = [...this.dirty];
     this.dirty.clear();
@@ -344,6 +374,7 @@ export class RedisBus implements Bus, Carrier {
       this.outage = setTimeout(() => {
         this.cut = true;
         for (const number of this.peers) this.talk.barriers.gone(number);
+        for (const peer of this.known.values()) peer.givenUp();
       }, this.options.patienceMs);
     }
     this.assess();
@@ -394,7 +425,11 @@ export class RedisBus implements Bus, Carrier {
     const peers = [...this.known.values()];
     this.known.clear();
     this.peers.clear();
-    for (const peer of peers) this.talk.gone(peer.number);
+    for (const peer of peers) {
+      this.talk.gone(peer.number);
+      peer.givenUp();
+    }
+    this.arrival?.done();
     this.talk.end();
     if (this.options.redis.up) await Promise.all(peers.map((peer) => peer.control(FLAG.bye)));
     for (const peer of peers) peer.close();

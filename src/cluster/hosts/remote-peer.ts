@@ -39,6 +39,8 @@ export class RemotePeer {
   private askedAt = 0;
   private quietSince = 0;
   private closed = false;
+  /** Who waits for frames to be in the inbox, up to which. */
+  private readonly inTransit: { last: number; done: () => void }[] = [];
 
   constructor(
     member: Member,
@@ -65,6 +67,23 @@ export class RemotePeer {
     this.rangeBytes = this.rangeFrames = 0;
   }
 
+  /** True when all that is queued is in the peer's inbox; else `done` is called once it is, or given up. */
+  inInbox(done: () => void): boolean {
+    if (!this.flying && !this.window.unsent) return true;
+    this.inTransit.push({ last: this.window.queued, done });
+    return false;
+  }
+
+  /** Nobody waits for the peer any more. */
+  givenUp(): void {
+    for (const { done } of this.inTransit.splice(0)) done();
+  }
+
+  private arrived(last: number): void {
+    const { inTransit } = this;
+    while (inTransit.length > 0 && inTransit[0]!.last <= last) inTransit.shift()!.done();
+  }
+
   /** Sends what may be sent. */
   pump(now: number): void {
     if (this.flying || this.absent || this.closed) return;
@@ -77,7 +96,8 @@ export class RemotePeer {
     this.put(batch.flags, generation, batch.seq, batch.pieces).then(
       (there) => {
         this.flying = false;
-        if (!there) this.missed(generation);
+        if (there) this.arrived(batch.end);
+        else this.missed(generation);
         this.pump(performance.now());
       },
       () => {

@@ -16,6 +16,8 @@ export interface Sealed {
   pieces: readonly Buffer[];
   bytes: number;
   frames: number;
+  /** The last of its frames, counted as {@link Window.queued} is. */
+  end: number;
   /** `performance.now()` */
   made: number;
 }
@@ -34,6 +36,10 @@ export class Window {
   bytes = 0;
   /** The last batch that was ever sent. */
   sent = 0;
+  /** Frames that were ever given to it. */
+  queued = 0;
+  /** Those among them that are in batches, or were dropped. */
+  private batched = 0;
   private last = 0;
   private sealed: Sealed[] = [];
   private sealedBytes = 0;
@@ -49,6 +55,7 @@ export class Window {
     for (const one of this.sealed) frames += one.frames;
     for (const one of this.waiting) frames += one.frames;
     this.generation++;
+    this.batched = this.queued;
     this.bytes = this.last = this.sent = this.sealedBytes = this.cursor = this.cut = 0;
     this.sealed = [];
     this.waiting = [{ piece: NOTHING, bytes: 0, frames: 0 }];
@@ -57,6 +64,7 @@ export class Window {
 
   add(piece: Buffer, frames: number): void {
     this.bytes += piece.length;
+    this.queued += frames;
     this.waiting.push({ piece, bytes: piece.length, frames });
   }
 
@@ -68,6 +76,11 @@ export class Window {
   /** Nothing waits, and all is acknowledged. */
   get settled(): boolean {
     return this.sealed.length === 0 && this.waiting.length === 0;
+  }
+
+  /** Something waits to be sent, or to be sent again. */
+  get unsent(): boolean {
+    return this.waiting.length > 0 || this.cursor < this.sealed.length;
   }
 
   /** When the oldest batch was made that is not acknowledged. */
@@ -146,7 +159,8 @@ export class Window {
   }
 
   private push(flags: number, pieces: readonly Buffer[], bytes: number, frames: number, made: number): void {
-    this.sealed.push({ seq: ++this.last, flags, pieces, bytes, frames, made });
+    this.batched += frames;
+    this.sealed.push({ seq: ++this.last, flags, pieces, bytes, frames, end: this.batched, made });
     this.sealedBytes += bytes;
   }
 }

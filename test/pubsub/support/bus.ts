@@ -126,6 +126,10 @@ export class TestBus implements Bus {
     );
   }
 
+  delivered(peers: readonly number[]): Promise<void> {
+    return this.barrier(peers);
+  }
+
   onCongestion(listener: (congested: boolean) => void): void {
     this.congestion.push(listener);
   }
