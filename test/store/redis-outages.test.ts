@@ -16,8 +16,12 @@ afterEach(async () => {
 });
 
 /** A store on a link of its own, as another process has it. */
-async function opened(server: RedisServer | RedisCluster, patience = 30): Promise<{ store: Store; redis: Redis }> {
-  const redis = await openRedis(server.config({ patience_seconds: patience }));
+async function opened(
+  server: RedisServer | RedisCluster,
+  patience = 30,
+  replicas = 0,
+): Promise<{ store: Store; redis: Redis }> {
+  const redis = await openRedis(server.config({ patience_seconds: patience, replicas }));
   const store = await openStore({ kind: 'redis', path: '', redis, durability: 'commit' });
   closing.push(async () => {
     await store.close();
@@ -193,8 +197,10 @@ describe.skipIf(!redisInstalled)('a store on a Redis Cluster', () => {
   test('goes on with a replica that takes the place of its master', async () => {
     const { store, redis } = await opened(cluster);
     const names = Array.from({ length: 12 }, (_, n) => `node${n}`);
-    await Promise.all(names.map((name) => store.nodes.create(node(name))));
-    await Promise.all(names.map((name) => publish(store, 'before', name)));
+    // What the replica has not got dies with the master: here it has it.
+    const { store: careful } = await opened(cluster, 30, 1);
+    await Promise.all(names.map((name) => careful.nodes.create(node(name))));
+    await Promise.all(names.map((name) => publish(careful, 'before', name)));
     const victim = await cluster.ownerOf('{n:node0}');
     await victim.kill();
     expect(await Promise.all(names.map((name) => publish(store, 'meanwhile', name)))).toEqual(names.map(() => true));
