@@ -31,8 +31,11 @@ beforeAll(async () => {
 }, 120_000);
 afterAll(async () => {
   if (!redisInstalled) return;
-  await fleet?.stop();
-  await redis?.stop();
+  try {
+    await fleet?.stop();
+  } finally {
+    await redis?.stop();
+  }
 }, 120_000);
 
 test.skipIf(!redisInstalled)(

@@ -97,8 +97,10 @@ export class Fleet {
     return `killed Redis master ${server.address}`;
   }
 
+  /** Ends every host, whatever one of them says. */
   async stop(): Promise<void> {
-    for (const host of this.hosts) await host.stop();
+    const ends = await Promise.allSettled(this.hosts.map((host) => host.stop()));
+    for (const end of ends) if (end.status === 'rejected') throw end.reason;
   }
 
   private pick<T>(list: readonly T[]): T {
