@@ -240,8 +240,10 @@ describe.skipIf(!redisInstalled)('leases', () => {
     await server.command('ZADD', 'thrum:cluster:leases:{cluster}', 1, '77');
     await until('a first clean-up', () => cleaned.length === 1);
     const first = Number(cleaned[0]!.split(' ')[0]);
-    // As long as it renews its lease, its claim holds.
-    await new Promise((resolve) => setTimeout(resolve, 4_000));
+    // As long as it renews its lease, its claim holds: for longer than the first lease would have.
+    const lease = async () => Number(await server.command('ZSCORE', 'thrum:cluster:leases:{cluster}', String(first)));
+    const before = await lease();
+    await until('renewals', async () => (await lease()) > before + 3_500);
     expect(cleaned).toHaveLength(1);
     await all[first - 1]!.redis.close();
     await until('a second clean-up', async () => cleaned.length > 1 && (await server.command('ZCARD', departed)) === 0);
