@@ -1,12 +1,13 @@
 import { unlink } from 'node:fs/promises';
 import { createServer, type Server, type Socket } from 'node:net';
 import { count, counters } from '../metrics/counters.js';
-import { PeerGone, type Bus, type BusListener, type Channel } from './bus.js';
+import { PeerGone, type Bus, type Channel } from './bus.js';
 import { CONTROL, FRAME_MAX, GREETING_BYTES, greeted } from './frames.js';
 import { Intake } from './intake.js';
 import { Link } from './link.js';
 import { Peer, type Fault } from './peer.js';
 import { Talk } from './talk.js';
+import { WatchedBus } from './watched-bus.js';
 
 export interface LocalBusOptions {
   /** This worker's number: 1 to 2^32-1, unique per incarnation. */
@@ -35,18 +36,13 @@ const SETTLED = Promise.resolve();
  * `congested`; one that reads nothing for `stallSeconds`, or lets twice `backlogBytes` pile up, is cut and reported, never
  * waited for, and no frame is dropped from the middle of a stream. Without peers it is a few empty loops.
  */
-export class LocalBus implements Bus {
+export class LocalBus extends WatchedBus implements Bus {
   readonly self: number;
-  readonly peers = new Set<number>();
-  congested = false;
 
   private readonly known = new Map<number, Peer>();
   private links: Link[] = [];
   private readonly ended = new Set<number>();
-  private readonly congestion: ((congested: boolean) => void)[] = [];
-  private readonly ups: ((peer: number) => void)[] = [];
-  private readonly downs: ((peer: number) => void)[] = [];
-  private readonly talk: Talk;
+  protected readonly talk: Talk;
   private server: Server | undefined;
   private path = '';
   private scheduled = false;
@@ -55,6 +51,7 @@ export class LocalBus implements Bus {
   private drained: (() => void) | undefined;
 
   constructor(private readonly options: LocalBusOptions) {
+    super();
     this.self = options.self;
     const post = (number: number, kind: number, parts: readonly Uint8Array[]): void => {
       const peer = this.known.get(number);
@@ -109,10 +106,6 @@ export class LocalBus implements Bus {
     return this.talk.request(peer, channel, body, timeoutMs);
   }
 
-  listen(channel: Channel, listener: BusListener): void {
-    this.talk.listen(channel, listener);
-  }
-
   barrier(peers?: readonly number[]): Promise<void> {
     if (this.links.length === 0 || this.closed) return SETTLED;
     this.schedule();
@@ -127,19 +120,6 @@ export class LocalBus implements Bus {
     let most = 0;
     for (let i = 0; i < this.links.length; i++) most = Math.max(most, this.links[i]!.pending);
     return most;
-  }
-
-  onCongestion(listener: (congested: boolean) => void): void {
-    this.congestion.push(listener);
-  }
-
-  onPeerUp(listener: (peer: number) => void): void {
-    this.ups.push(listener);
-    for (const peer of this.peers) listener(peer);
-  }
-
-  onPeerDown(listener: (peer: number) => void): void {
-    this.downs.push(listener);
   }
 
   /** Writes what waits, for at most LINGER_MS, and lets go of everything. */
@@ -214,7 +194,7 @@ export class LocalBus implements Bus {
     clearTimeout(peer.timer);
     this.peers.add(peer.number);
     this.links.push(peer.link);
-    for (const listener of this.ups) this.talk.guard(() => listener(peer.number));
+    this.tellUp(peer.number);
     peer.settle(true);
     peer.intake.release();
   }
@@ -237,7 +217,7 @@ export class LocalBus implements Bus {
     this.peers.delete(number);
     this.links = this.links.filter((link) => link !== peer.link);
     peer.close();
-    if (peer.up) for (const listener of this.downs) this.talk.guard(() => listener(number));
+    if (peer.up) this.tellDown(number);
     this.talk.gone(number);
     this.assess();
     if (fault && !told) this.options.onFault?.(number, fault);
@@ -289,11 +269,7 @@ export class LocalBus implements Bus {
 
   private assess(): void {
     if (this.drained && this.backlog === 0) this.drained();
-    const { backlogBytes } = this.options;
-    const congested = this.backlog > (this.congested ? backlogBytes / 2 : backlogBytes);
-    if (congested === this.congested) return;
-    this.congested = congested;
-    for (const listener of this.congestion) this.talk.guard(() => listener(congested));
+    this.weigh(this.options.backlogBytes);
   }
 
   private check(): void {

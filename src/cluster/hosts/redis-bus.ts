@@ -1,9 +1,10 @@
 import type { Logger } from 'pino';
 import { count, counters } from '../../metrics/counters.js';
 import type { Redis } from '../../redis/redis.js';
-import { PeerGone, type Bus, type BusListener, type Channel } from '../bus.js';
+import { PeerGone, type Bus, type Channel } from '../bus.js';
 import { BATCH_MAX, Batch, CONTROL, eachFrame, FRAME_HEADER, FRAME_MAX } from '../frames.js';
 import { Talk } from '../talk.js';
+import { WatchedBus } from '../watched-bus.js';
 import { FLAG, readEnvelope, type Envelope } from './envelope.js';
 import type { Member, PeerStatus } from './hosts.js';
 import { inboxKey } from './keys.js';
@@ -48,18 +49,13 @@ const NOTHING = Buffer.alloc(0);
  * it: order, and that each frame arrives once, are seen to by sender and receiver. When that cannot be, the pair begins anew:
  * both see the other going down and coming up.
  */
-export class RedisBus implements Bus, Carrier {
+export class RedisBus extends WatchedBus implements Bus, Carrier {
   readonly self: number;
   /** Of this worker's registration. */
   epoch = 0;
-  readonly peers = new Set<number>();
-  congested = false;
 
   private readonly known = new Map<number, RemotePeer>();
-  private readonly talk: Talk;
-  private readonly congestion: ((congested: boolean) => void)[] = [];
-  private readonly ups: ((peer: number) => void)[] = [];
-  private readonly downs: ((peer: number) => void)[] = [];
+  protected readonly talk: Talk;
   /** The frames of this tick, each once, whoever they are for. */
   private readonly batch = new Batch();
   private readonly dirty = new Set<RemotePeer>();
@@ -77,6 +73,7 @@ export class RedisBus implements Bus, Carrier {
   private settled: (() => void) | undefined;
 
   constructor(private readonly options: RedisBusOptions) {
+    super();
     this.self = options.self;
     this.talk = new Talk(options.self, (peer, kind, parts) => this.post(peer, kind, parts), options.onError);
     options.redis.onState((up) => this.redisState(up));
@@ -117,12 +114,12 @@ export class RedisBus implements Bus, Carrier {
   private rise(peer: RemotePeer): void {
     this.peers.add(peer.number);
     this.touch(peer);
-    for (const listener of this.ups) this.talk.guard(() => listener(peer.number));
+    this.tellUp(peer.number);
   }
 
   private fall(peer: RemotePeer): void {
     if (!this.peers.delete(peer.number)) return;
-    for (const listener of this.downs) this.talk.guard(() => listener(peer.number));
+    this.tellDown(peer.number);
     this.talk.gone(peer.number);
     peer.givenUp();
   }
@@ -333,11 +330,7 @@ export class RedisBus implements Bus, Carrier {
 
   private assess(): void {
     if (this.settled && this.idle) this.settled();
-    const { backlogBytes } = this.options;
-    const congested = this.backlog > (this.congested ? backlogBytes / 2 : backlogBytes);
-    if (congested === this.congested) return;
-    this.congested = congested;
-    for (const listener of this.congestion) this.talk.guard(() => listener(congested));
+    this.weigh(this.options.backlogBytes);
   }
 
   /** Whoever is too far behind begins anew. */
@@ -389,23 +382,6 @@ export class RedisBus implements Bus, Carrier {
   status(): PeerStatus[] {
     const now = performance.now();
     return [...this.known.values()].map((peer) => peer.status(this.peers.has(peer.number), now));
-  }
-
-  listen(channel: Channel, listener: BusListener): void {
-    this.talk.listen(channel, listener);
-  }
-
-  onCongestion(listener: (congested: boolean) => void): void {
-    this.congestion.push(listener);
-  }
-
-  onPeerUp(listener: (peer: number) => void): void {
-    this.ups.push(listener);
-    for (const peer of this.peers) listener(peer);
-  }
-
-  onPeerDown(listener: (peer: number) => void): void {
-    this.downs.push(listener);
   }
 
   /** Waits until all is acknowledged, at most LINGER_MS, and says goodbye. */

@@ -1,0 +1,48 @@
+import type { BusListener, Channel } from './bus.js';
+import type { Talk } from './talk.js';
+
+/** Who listens to a bus, hears of its peers, and of more waiting than it may: the same for every bus, however its frames travel. */
+export abstract class WatchedBus {
+  readonly peers = new Set<number>();
+  congested = false;
+  private readonly congestion: ((congested: boolean) => void)[] = [];
+  private readonly ups: ((peer: number) => void)[] = [];
+  private readonly downs: ((peer: number) => void)[] = [];
+  protected abstract readonly talk: Talk;
+
+  /** Bytes that wait for the slowest peer. */
+  abstract get backlog(): number;
+
+  listen(channel: Channel, listener: BusListener): void {
+    this.talk.listen(channel, listener);
+  }
+
+  onCongestion(listener: (congested: boolean) => void): void {
+    this.congestion.push(listener);
+  }
+
+  onPeerUp(listener: (peer: number) => void): void {
+    this.ups.push(listener);
+    for (const peer of this.peers) listener(peer);
+  }
+
+  onPeerDown(listener: (peer: number) => void): void {
+    this.downs.push(listener);
+  }
+
+  protected tellUp(peer: number): void {
+    for (const listener of this.ups) this.talk.guard(() => listener(peer));
+  }
+
+  protected tellDown(peer: number): void {
+    for (const listener of this.downs) this.talk.guard(() => listener(peer));
+  }
+
+  /** Congested above the high water, and until half of it is reached again. */
+  protected weigh(highWater: number): void {
+    const congested = this.backlog > (this.congested ? highWater / 2 : highWater);
+    if (congested === this.congested) return;
+    this.congested = congested;
+    for (const listener of this.congestion) this.talk.guard(() => listener(congested));
+  }
+}
