@@ -75,6 +75,8 @@ export class Relays {
 /** The end with the socket: passes bytes on as they come and writes what it is told. */
 export class RelayOutlet implements Receiver {
   private owesWritten = false;
+  private isOpen = false;
+  private isLost = false;
 
   constructor(
     private readonly bus: Bus,
@@ -86,8 +88,10 @@ export class RelayOutlet implements Receiver {
 
   /** The other worker has agreed: from here on the connection's bytes go there. */
   open(): void {
-    if (this.connection.isOver) this.closed();
-    else this.connection.relayTo(this);
+    if (this.connection.isOver) return this.closed();
+    this.isOpen = true;
+    this.connection.relayTo(this);
+    if (this.isLost) this.lost();
   }
 
   /** The other worker has refused, or did not answer in time: should it agree later, it has to hear that nobody is here. */
@@ -114,10 +118,11 @@ export class RelayOutlet implements Receiver {
     this.bus.send(this.peer, CHANNEL.relay, header(OP.dismissed, this.id));
   }
 
-  /** The worker with the session died, and the session with it. */
+  /** The worker with the session died, and the session with it. As long as it has not agreed, another may have the session. */
   lost(): void {
+    this.isLost = true;
     this.forget();
-    this.connection.transport.destroy();
+    if (this.isOpen) this.connection.transport.destroy();
   }
 
   told(op: number, body: Buffer): void {

@@ -156,6 +156,27 @@ describe('a worker closes: its sessions go to others, and each stanza comes once
   });
 });
 
+test('a client comes back to another worker while that of its session dies: it is told that the session is gone', async () => {
+  const [old, other] = liveWorkers(server) as [number, number];
+  const device = await deviceAt(server, old, { user: account('device') });
+  const neighbour = await deviceAt(server, other, { user: account('neighbour') });
+  const client = await authenticatedAt(server, { at: other }, { user: device.bareJid.split('@')[0]! });
+  stop(old);
+  const resumed = device.resumeOn(client);
+  // What was sent before has been read when it has answered a neighbour twice.
+  await neighbour.ping();
+  await neighbour.ping();
+  const restarted = next('worker is ready');
+  process.kill(old, 'SIGKILL');
+  stopped = undefined;
+  const failed = await resumed;
+  expect(failed.name).toBe('failed');
+  expect(conditionOf(failed)).toEqual(['item-not-found']);
+  await restarted;
+  client.cut();
+  await neighbour.leave();
+});
+
 describe('in the middle of a move', () => {
   const FIRST = 50;
 
