@@ -71,7 +71,7 @@ export class DirectoryReader {
         rows = rowsOf(bare, reply as Buffer[]);
         entries = this.others(rows);
       } catch (error) {
-        count(counters.drops, 'directory-unknown');
+        count(counters.drops, 'directory_unknown');
         trouble(error);
         return UNKNOWN;
       } finally {

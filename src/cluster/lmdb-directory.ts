@@ -222,7 +222,7 @@ export class LmdbDirectory implements Directory {
       else this.bus.broadcast(CHANNEL.directory, Buffer.from(entry.bare));
     } catch (error) {
       silenced(error);
-      count(counters.drops, 'directory-write-failed');
+      count(counters.drops, 'directory_write_failed');
       setTimeout(() => this.closed || void this.write(entry, wait, attempt), RETRY_MS).unref();
     }
   }

@@ -226,7 +226,7 @@ export class LocalBus extends WatchedBus implements Bus {
   private post(link: Link, kind: number, parts: readonly Uint8Array[]): void {
     let length = 0;
     for (let i = 0; i < parts.length; i++) length += parts[i]!.length;
-    if (length > FRAME_MAX) return count(counters.drops, 'bus-frame-too-large');
+    if (length > FRAME_MAX) return count(counters.drops, 'bus_frame_too_large');
     link.add(kind, length, parts);
     if (!this.scheduled) this.schedule();
   }

@@ -83,7 +83,7 @@ export class Talk {
   private hear(from: number, channel: number, body: Buffer): { answer: ReturnType<BusListener> } | undefined {
     const listener = this.listeners[channel];
     if (!listener) {
-      count(counters.drops, 'bus-without-listener');
+      count(counters.drops, 'bus_without_listener');
       return undefined;
     }
     try {

@@ -1,3 +1,5 @@
+import type { DropReason } from './drops.js';
+
 /**
  * The numbers that the hot path keeps: plain fields, incremented without a call. `src/metrics/registry.ts` shows them to
  * Prometheus when it is scraped. One set per worker.
@@ -35,7 +37,7 @@ export const counters = {
   /** Stanza errors sent, by condition (RFC 6120 §8.3.3). */
   stanzaErrors: {} as Record<string, number>,
   /** What was dropped instead of delivered or accepted, by reason. */
-  drops: {} as Record<string, number>,
+  drops: {} as Partial<Record<DropReason, number>>,
   /** iq requests answered by a feature, by route. */
   routes: {} as Record<string, number>,
   /** Bytes queued in all outboxes of this worker. */
@@ -48,7 +50,11 @@ export const counters = {
   busBytesIn: 0,
 };
 
-/** Adds one to a labelled counter. */
-export function count(table: Record<string, number>, label: string, by = 1): void {
+/** Adds to a labelled counter. */
+export function count<Label extends string>(
+  table: Partial<Record<Label, number>>,
+  label: NoInfer<Label>,
+  by = 1,
+): void {
   table[label] = (table[label] ?? 0) + by;
 }

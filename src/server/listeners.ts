@@ -1,6 +1,7 @@
 import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 import { readNetworks, type Networks } from '../config/networks.js';
 import { count, counters } from '../metrics/counters.js';
+import type { DropReason } from '../metrics/drops.js';
 import { Admission } from '../stream/admission.js';
 import { Connection } from '../stream/connection.js';
 import type { StreamHost } from '../stream/host.js';
@@ -83,7 +84,7 @@ class Listener {
     const { log } = this.streams;
     const { limits } = this.streams.config;
     const balancer = socket.remoteAddress ?? '';
-    const refuse = (reason: string): void => {
+    const refuse = (reason: DropReason): void => {
       count(counters.drops, reason);
       log.debug({ address: balancer, reason }, 'a connection was refused by the PROXY protocol');
       socket.destroy();
@@ -154,7 +155,7 @@ class Listener {
   }
 
   /** Without a reason it was counted before. */
-  private turnAway(socket: Socket, reason?: string): void {
+  private turnAway(socket: Socket, reason?: DropReason): void {
     if (reason !== undefined) count(counters.drops, reason);
     // What it sends has to be read for its end to be seen.
     socket.on('error', ignore).resume();

@@ -1,5 +1,6 @@
 import type { Config } from '../config/config.js';
 import { count, counters } from '../metrics/counters.js';
+import type { DropReason } from '../metrics/drops.js';
 
 /** Counts events per key in windows of fixed length; bounded, since each window starts empty. */
 class Windowed {
@@ -79,7 +80,7 @@ export class Gate {
     this.failures.add(address);
   }
 
-  private turnAway(limit: string): false {
+  private turnAway(limit: DropReason): false {
     count(counters.drops, limit);
     return false;
   }

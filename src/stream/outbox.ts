@@ -1,4 +1,5 @@
 import { counters, count } from '../metrics/counters.js';
+import type { DropReason } from '../metrics/drops.js';
 import { flusher } from './flusher.js';
 
 /** What a full outbox does to notifications that nobody has to acknowledge reading. */
@@ -398,7 +399,7 @@ export class Outbox {
     }
   }
 
-  private drop(at: number, shared: Shared, reason: string): void {
+  private drop(at: number, shared: Shared, reason: DropReason): void {
     const size = sizeOf(this.ring[at] as Buffer | undefined, shared);
     this.unsent -= size;
     this.droppable -= size;

@@ -1,6 +1,7 @@
 import type { HttpRequest, HttpResponse, us_socket_context_t } from 'uWebSockets.js';
 import type { Networks } from '../config/networks.js';
 import { count, counters } from '../metrics/counters.js';
+import type { DropReason } from '../metrics/drops.js';
 import type { Admission } from './admission.js';
 import type { Gate } from './gate.js';
 import { addressText } from './proxy-header.js';
@@ -72,7 +73,7 @@ export function upgrader<UserData>(options: UpgradeOptions, userData: (origin: O
  * Who asks: uWebSockets.js reads a PROXY protocol header that comes together with the request, as load balancers that speak HTTP
  * send it. A reason where the request is to be refused.
  */
-function originOf(res: HttpResponse, balancers: Networks | undefined): Origin | string {
+function originOf(res: HttpResponse, balancers: Networks | undefined): Origin | DropReason {
   const peerAddress = peerOf(res);
   if (balancers === undefined) return { remoteAddress: peerAddress, peerAddress };
   if (!balancers.has(peerAddress)) return 'proxy_untrusted';

@@ -223,12 +223,12 @@ export function busConformance(make: (size: number, conditions: Conditions) => P
       const { buses } = await make(2, {});
       let got = 0;
       buses[1]!.listen(CHANNEL.notify, () => void got++);
-      const before = counters.drops['bus-frame-too-large'] ?? 0;
+      const before = counters.drops['bus_frame_too_large'] ?? 0;
       buses[0]!.send(2, CHANNEL.notify, Buffer.allocUnsafe(FRAME_MAX + 1));
       buses[0]!.send(2, CHANNEL.notify, bytes('x'));
       await buses[0]!.barrier();
       expect(got).toBe(1);
-      expect(counters.drops['bus-frame-too-large']).toBe(before + 1);
+      expect(counters.drops['bus_frame_too_large']).toBe(before + 1);
     });
 
     test('has nothing left to do once it is closed', async () => {

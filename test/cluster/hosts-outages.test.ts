@@ -151,7 +151,7 @@ describe.skipIf(!redisInstalled)('the bus between hosts', () => {
     // As after a failover to a server whose clock is behind, and which had not got the last of it.
     await server.command('DEL', key);
     await server.command('XADD', key, '5-1', 'x', 'x');
-    const lost = counters.drops['bus-garbled'] ?? 0;
+    const lost = counters.drops['bus_garbled'] ?? 0;
     const call = a.redis.call.bind(a.redis);
     a.redis.call = (command, args, options) => {
       const own = command === 'XADD' && args[0] === key;
@@ -160,7 +160,7 @@ describe.skipIf(!redisInstalled)('the bus between hosts', () => {
     await counting.send(a.bus, 10);
     await counting.complete();
     expect(counting.events).toHaveLength(2);
-    expect((counters.drops['bus-garbled'] ?? 0) - lost).toBeLessThanOrEqual(1);
+    expect((counters.drops['bus_garbled'] ?? 0) - lost).toBeLessThanOrEqual(1);
     a.redis.call = call;
   });
 
@@ -206,10 +206,10 @@ describe.skipIf(!redisInstalled)('the bus between hosts', () => {
     c.redis.call = call;
     await c.hosts.leave();
     await until('its end', () => a.bus.peers.size === 1);
-    const before = counters.drops['bus-dead-sender'] ?? 0;
+    const before = counters.drops['bus_dead_sender'] ?? 0;
     for (const [, [envelope, frames]] of entries) await server.command('XADD', key, '*', envelope, frames);
     await b.bus.barrier();
-    await until('the batches being read', () => (counters.drops['bus-dead-sender'] ?? 0) >= before + entries.length);
+    await until('the batches being read', () => (counters.drops['bus_dead_sender'] ?? 0) >= before + entries.length);
     expect(counting.seen.get('3>1')).toEqual({ frames: 1, wrong: undefined });
   });
 });

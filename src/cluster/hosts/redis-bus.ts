@@ -187,7 +187,7 @@ export class RedisBus extends WatchedBus implements Bus, Carrier {
   private add(peers: readonly RemotePeer[], kind: number, parts: readonly Uint8Array[]): void {
     let length = 0;
     for (let i = 0; i < parts.length; i++) length += parts[i]!.length;
-    if (length > FRAME_MAX) return count(counters.drops, 'bus-frame-too-large');
+    if (length > FRAME_MAX) return count(counters.drops, 'bus_frame_too_large');
     const size = FRAME_HEADER + length;
     if (!this.batch.fits(size)) this.seal();
     const start = this.batch.used;
@@ -271,16 +271,16 @@ export class RedisBus extends WatchedBus implements Bus, Carrier {
   /** Handles a batch from the inbox. */
   receive(fields: readonly Buffer[]): void | Promise<void> {
     const envelope = readEnvelope(fields[0]!);
-    if (envelope === undefined) return count(counters.drops, 'bus-garbled');
+    if (envelope === undefined) return count(counters.drops, 'bus_garbled');
     const { sender, epoch } = envelope;
     const peer = this.known.get(sender);
     if (peer?.epoch === epoch) return this.take(peer, envelope, fields);
     const { members } = this.options;
-    if (this.closed || members.isDead(sender, epoch)) return count(counters.drops, 'bus-dead-sender');
+    if (this.closed || members.isDead(sender, epoch)) return count(counters.drops, 'bus_dead_sender');
     return members.look(sender).then(() => {
       const found = this.known.get(sender);
       if (found?.epoch === epoch) this.take(found, envelope, fields);
-      else count(counters.drops, 'bus-unknown-sender');
+      else count(counters.drops, 'bus_unknown_sender');
     });
   }
 
@@ -303,9 +303,9 @@ export class RedisBus extends WatchedBus implements Bus, Carrier {
       peer.sequence.bytes += piece.length;
       const sound = eachFrame(piece, (kind, body) => {
         // A listener may have closed the bus.
-        if (!this.closed && !this.talk.frame(peer.number, kind, body)) count(counters.drops, 'bus-garbled');
+        if (!this.closed && !this.talk.frame(peer.number, kind, body)) count(counters.drops, 'bus_garbled');
       });
-      if (!sound) count(counters.drops, 'bus-garbled');
+      if (!sound) count(counters.drops, 'bus_garbled');
     }
   }
 

@@ -167,7 +167,7 @@ export class RemotePeer {
     this.quietSince = 0;
     clusterCounters.gaps++;
     clusterCounters.framesLost += lost;
-    count(counters.drops, 'bus-gap', lost);
+    count(counters.drops, 'bus_gap', lost);
     return lost;
   }
 
