@@ -3,13 +3,14 @@ import type { Address } from '../support/client.js';
 import type { RedisCluster } from '../support/redis.js';
 import { liveWorkers } from '../protocol/support/places.js';
 import { startServer, type TestServer } from '../support/server.js';
+import type { Places } from './places.js';
 import type { Publisher } from './publisher.js';
 
 /** Between two attempts of a client that found nobody, in milliseconds: as clients do, so that they do not spin. */
 const RETRY_MS = 50;
 
 /** Several brokers on one Redis, and ways to hurt them. */
-export class Fleet {
+export class Fleet implements Places {
   readonly publishers: Publisher[] = [];
   private readonly hosts: TestServer[] = [];
 

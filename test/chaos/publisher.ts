@@ -1,6 +1,6 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { NS, RawClient } from '../support/client.js';
-import type { Fleet } from './fleet.js';
+import type { Places } from './places.js';
 
 /** A sensor reads so often, in milliseconds: the load lasts as long as the faults do. */
 const PACE_MS = 50;
@@ -16,7 +16,7 @@ export class Publisher {
   private client: RawClient | undefined;
 
   constructor(
-    private readonly fleet: Fleet,
+    private readonly places: Places,
     readonly user: string,
     readonly node: string,
     private readonly acknowledgedOne: () => void,
@@ -26,7 +26,7 @@ export class Publisher {
     while (this.acknowledged < items) {
       const next = this.acknowledged + 1;
       try {
-        this.client ??= await RawClient.login(this.fleet.anywhere(), { user: this.user });
+        this.client ??= await RawClient.login(this.places.anywhere(), { user: this.user });
         const answer = await this.client.iq('set', publish(this.node, next), `pubsub.${this.client.address.domain}`);
         if (answer.attr('type') === 'error') {
           const type = answer.child('error')?.attr('type');
@@ -41,7 +41,7 @@ export class Publisher {
         this.client?.cut();
         this.client = undefined;
         this.repeated.add(next);
-        await this.fleet.turn();
+        await this.places.turn();
         continue;
       }
       this.acknowledged = next;

@@ -1,6 +1,6 @@
 import { NS, RawClient, type XmlElement } from '../support/client.js';
 import { Device } from '../protocol/support/device.js';
-import type { Fleet } from './fleet.js';
+import type { Places } from './places.js';
 
 /**
  * A dashboard that must not miss anything: it resumes its session wherever it can (XEP-0198 §5), and where its session is lost it fetches what it
@@ -19,7 +19,7 @@ export class Subscriber {
   private over = false;
 
   constructor(
-    private readonly fleet: Fleet,
+    private readonly places: Places,
     readonly user: string,
     private readonly nodes: readonly string[],
     private readonly progressed: () => void,
@@ -37,7 +37,7 @@ export class Subscriber {
         if (!(await this.resume())) await this.begin();
       } catch {
         this.device?.client.cut();
-        await this.fleet.turn();
+        await this.places.turn();
         continue;
       }
       await this.device!.client.closed;
@@ -53,7 +53,7 @@ export class Subscriber {
   private async resume(): Promise<boolean> {
     const { device } = this;
     if (device === undefined || device.id === '') return false;
-    const client = await Device.authenticated(this.fleet.anywhere(), { user: this.user });
+    const client = await Device.authenticated(this.places.anywhere(), { user: this.user });
     const answer = await device.resumeOn(client);
     if (answer.name === 'resumed') {
       this.resumed++;
@@ -70,7 +70,7 @@ export class Subscriber {
     this.catching = true;
     this.early.length = 0;
     this.fetched.clear();
-    const client = await RawClient.login(this.fleet.anywhere(), { user: this.user, resource: 'dashboard' });
+    const client = await RawClient.login(this.places.anywhere(), { user: this.user, resource: 'dashboard' });
     const device = await Device.over(client, { user: this.user, enable: "resume='true'" });
     this.device = device;
     device.heard = (stanza) => this.heard(stanza);
@@ -113,7 +113,7 @@ export class Subscriber {
   private notified(node: string, item: number): void {
     if (item <= this.reached(node)) {
       // Fetched already, or published again by somebody who never saw the result.
-      if (item <= (this.fetched.get(node) ?? 0) || this.fleet.repeated(node, item)) return;
+      if (item <= (this.fetched.get(node) ?? 0) || this.places.repeated(node, item)) return;
       this.faults.push(`${this.user}: item ${item} of ${node} came twice (at ${this.reached(node)})`);
       return;
     }

@@ -1,11 +1,12 @@
 import type { RawClient } from '../support/client.js';
 import type { RedisCluster, RedisServer } from '../support/redis.js';
-import { startServer, type TestServer } from '../support/server.js';
+import { startServer, type Place, type TestServer } from '../support/server.js';
 import { itemIds } from '../protocol/support/pubsub.js';
 
 export interface HostOptions {
   workers?: number;
   set?: Record<string, unknown>;
+  on?: Place;
 }
 
 /** Settings of a host on that Redis. */
@@ -21,7 +22,8 @@ export function onRedis(redis: RedisServer | RedisCluster): Record<string, unkno
 
 /** A broker process on that Redis, with a folder and ports of its own. */
 export function startHost(redis: RedisServer | RedisCluster, options: HostOptions = {}): Promise<TestServer> {
-  return startServer({ workers: options.workers ?? 1, set: { ...onRedis(redis), ...options.set } });
+  const { workers = 1, set, on } = options;
+  return startServer({ workers, set: { ...onRedis(redis), ...set }, ...(on && { on }) });
 }
 
 /** The id of the item that the next notification of the node brings. */

@@ -7,6 +7,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { Redis as Client } from 'ioredis';
 import { type Config, defaults } from '../../src/config/config.js';
 import { slotOf } from '../../src/redis/slot.js';
+import type { Place } from './server.js';
 
 /** Whether there is a redis-server to test with. Where the tests must be complete, its absence is an error. */
 export const redisInstalled = spawnSync('redis-server', ['--version']).status === 0;
@@ -30,6 +31,8 @@ export interface RedisOptions {
   port?: number;
   /** Listens with TLS instead of TCP. */
   tls?: { cert: string; key: string; ca: string };
+  /** Another machine than this one. */
+  on?: Place;
 }
 
 /** A redis-server process of a test, with a folder of its own. */
@@ -58,8 +61,12 @@ export class RedisServer {
     }
   }
 
+  get host(): string {
+    return this.options.on?.host ?? '127.0.0.1';
+  }
+
   get address(): string {
-    return `127.0.0.1:${this.port}`;
+    return `${this.host}:${this.port}`;
   }
 
   get url(): string {
@@ -86,10 +93,11 @@ export class RedisServer {
           tls.ca,
         ])
       : ['--port', String(port)];
-    const kept = ['--save', '', '--appendonly', 'no'];
-    const args = [...listen, '--bind', '127.0.0.1', '--dir', folder, '--daemonize', 'no', ...kept];
+    const kept = ['--save', '', '--appendonly', 'no', '--protected-mode', 'no'];
+    const args = [...listen, '--bind', this.host, '--dir', folder, '--daemonize', 'no', ...kept];
     this.output = '';
-    const child = spawn('redis-server', [...args, ...(options.args ?? [])], { stdio: ['ignore', 'pipe', 'pipe'] });
+    const [program, ...all] = [...(options.on?.command ?? []), 'redis-server', ...args, ...(options.args ?? [])];
+    const child = spawn(program!, all, { stdio: ['ignore', 'pipe', 'pipe'] });
     this.process = child;
     for (const stream of [child.stdout, child.stderr])
       stream.setEncoding('utf8').on('data', (text: string) => (this.output = (this.output + text).slice(-20_000)));
@@ -141,7 +149,7 @@ export class RedisServer {
     const at = this.options.args?.indexOf('--requirepass') ?? -1;
     const password = at < 0 ? {} : { password: this.options.args![at + 1]! };
     const tls = this.options.tls ? { tls: { rejectUnauthorized: false } } : {};
-    const client = new Client({ host: '127.0.0.1', port: this.port, ...password, ...tls });
+    const client = new Client({ host: this.host, port: this.port, ...password, ...tls });
     client.on('error', () => undefined);
     try {
       return await work(client);
@@ -167,12 +175,16 @@ export class RedisCluster {
     readonly masters: number,
   ) {}
 
-  static async start(options: { masters?: number; replicas?: number; args?: string[] } = {}): Promise<RedisCluster> {
-    const { masters = 3, replicas = 0 } = options;
+  static async start(
+    options: { masters?: number; replicas?: number; args?: string[]; on?: Place[] } = {},
+  ): Promise<RedisCluster> {
+    const { masters = 3, replicas = 0, on = [] } = options;
     const args = ['--cluster-enabled', 'yes', '--cluster-node-timeout', '1000'];
     const more = ['--cluster-replica-validity-factor', '0', '--repl-diskless-sync-delay', '0', ...(options.args ?? [])];
     const servers = await Promise.all(
-      Array.from({ length: masters * (1 + replicas) }, () => RedisServer.start({ args: [...args, ...more] })),
+      Array.from({ length: masters * (1 + replicas) }, (_, n) =>
+        RedisServer.start({ args: [...args, ...more], ...(on[n] && { on: on[n] }) }),
+      ),
     );
     const cluster = new RedisCluster(servers, masters);
     try {
@@ -189,7 +201,7 @@ export class RedisCluster {
     const [first] = servers;
     // Epochs that differ from the beginning spare the nodes to settle it.
     await Promise.all(servers.map((server, n) => server.command('CLUSTER', 'SET-CONFIG-EPOCH', n + 1)));
-    await Promise.all(servers.map((server) => server.command('CLUSTER', 'MEET', '127.0.0.1', first!.port)));
+    await Promise.all(servers.map((server) => server.command('CLUSTER', 'MEET', first!.host, first!.port)));
     const bound = (n: number): number => Math.floor((n * 16384) / masters);
     await Promise.all(
       servers
@@ -297,7 +309,7 @@ export class RedisCluster {
     for (;;) {
       const keys = (await from.server.command('CLUSTER', 'GETKEYSINSLOT', slot, 10)) as Buffer[];
       if (keys.length === 0) break;
-      for (const key of keys) await from.server.command('MIGRATE', '127.0.0.1', to.port, key, 0, 5000);
+      for (const key of keys) await from.server.command('MIGRATE', to.host, to.port, key, 0, 5000);
     }
     for (const { server } of [target, from, ...owners])
       await server.command('CLUSTER', 'SETSLOT', slot, 'NODE', target.id);

@@ -23,11 +23,18 @@ export interface ServerOptions {
   workers?: number;
   /** A folder to use and keep, e.g. of a server that ran before. */
   dataDir?: string;
+  /** Another machine than this one. */
+  on?: Place;
+}
+
+/** Where a process of a test runs: its address, and what its command begins with. */
+export interface Place {
+  host: string;
+  command: string[];
 }
 
 /** A Thrum process of its own, on free loopback ports. */
 export class TestServer implements Address {
-  readonly host = '127.0.0.1';
   domain = 'localhost';
   pid = 0;
   workers: number[] = [];
@@ -45,6 +52,7 @@ export class TestServer implements Address {
     private readonly child: ChildProcess,
     readonly dataDir: string,
     private readonly keep: boolean,
+    readonly host: string,
   ) {
     createInterface({ input: child.stderr! }).on('line', (line) => {
       this.log.push(line);
@@ -68,15 +76,17 @@ export class TestServer implements Address {
       'http.port': 0,
       // Some tests look at the metrics until they show something.
       'limits.http_requests_per_minute': 1_000_000,
+      ...(options.on && { listen_address: options.on.host }),
       ...options.set,
     };
     const sets = Object.entries(settings).flatMap(([key, value]) => ['--set', `${key}=${written(value)}`]);
-    const child = spawn(process.execPath, [ENTRY, 'start', '--json', ...sets], {
+    const [program, ...args] = [...(options.on?.command ?? []), process.execPath, ENTRY, 'start', '--json', ...sets];
+    const child = spawn(program!, args, {
       stdio: ['ignore', 'pipe', 'pipe'],
       cwd: dataDir,
       env: { ...process.env, ...options.env },
     });
-    const server = new TestServer(child, dataDir, options.dataDir !== undefined);
+    const server = new TestServer(child, dataDir, options.dataDir !== undefined, options.on?.host ?? '127.0.0.1');
     await server.ready(String(settings.domain ?? 'localhost'));
     return server;
   }
