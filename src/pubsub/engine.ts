@@ -209,10 +209,12 @@ export class Engine {
 
   /** Sends an event (the content of `<event/>`) to the node's recipients, if the node delivers at all. Call it in turn. */
   notify(name: string, facts: NodeFacts, event: string): void {
-    const node = this.nodes.peek(name);
-    if (node === undefined || !facts.policy.delivers) return;
-    if (node.recipients.length === 0 && node.workers.length === 0) return;
-    this.fanout.send(node, facts.policy.type, false, eventBody(freshId(), event));
+    if (!facts.policy.delivers) return;
+    const node = this.nodes.ensure(name);
+    if (node.recipients.length > 0 || node.workers.length > 0) {
+      this.fanout.send(node, facts.policy.type, false, eventBody(freshId(), event));
+    }
+    this.nodes.release(node);
   }
 
   /** Resolves when all that the session has published so far is kept, and the notifications are on their way. */

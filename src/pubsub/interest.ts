@@ -1,5 +1,6 @@
 import type { Session } from '../session/session.js';
 import type { Departure } from './departures.js';
+import type { Audience } from './elsewhere.js';
 import { MESSAGE_TYPES, NO_RECIPIENTS, type NodeFacts, type NodeState } from './node.js';
 import type { Nodes } from './nodes.js';
 import { escapeAttr } from '../xml/escape.js';
@@ -90,7 +91,6 @@ export type Announce = (gained: readonly string[], lost: readonly string[]) => v
  * constant time; closing a session costs what it was subscribed to. {@link flush} follows the last of a series of changes.
  */
 export class Interest {
-  private readonly byWorker = new Map<number, Set<NodeState>>();
   private readonly moved = new Map<string, boolean>();
 
   constructor(
@@ -195,33 +195,22 @@ export class Interest {
 
   /** Another worker has its first recipient of the node. */
   gain(worker: number, name: string): void {
-    const node = this.nodes.ensure(name);
-    if (node.workers.includes(worker)) return;
-    node.workers = [...node.workers, worker];
-    let held = this.byWorker.get(worker);
-    if (held === undefined) this.byWorker.set(worker, (held = new Set()));
-    held.add(node);
+    this.heard(name, this.nodes.elsewhere.gain(worker, name));
   }
 
   /** Another worker has no recipient of the node any more. */
   lose(worker: number, name: string): void {
-    const node = this.nodes.peek(name);
-    if (node === undefined) return;
-    this.byWorker.get(worker)?.delete(node);
-    this.without(worker, node);
+    this.heard(name, this.nodes.elsewhere.lose(worker, name));
   }
 
   /** Another worker is gone. */
   workerGone(worker: number): void {
-    const held = this.byWorker.get(worker);
-    if (held === undefined) return;
-    this.byWorker.delete(worker);
-    for (const node of held) this.without(worker, node);
+    this.nodes.elsewhere.workerGone(worker);
   }
 
-  private without(worker: number, node: NodeState): void {
-    node.workers = node.workers.filter((other) => other !== worker);
-    this.nodes.release(node);
+  private heard(name: string, audience: Audience): void {
+    const node = this.nodes.peek(name);
+    if (node !== undefined) node.elsewhere = audience;
   }
 }
 

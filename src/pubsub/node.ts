@@ -2,6 +2,7 @@ import type { Affiliation, NodeRecord } from '../store/store.js';
 import { escapeAttr } from '../xml/escape.js';
 import { CAPABILITIES } from './capability.js';
 import type { Departure } from './departures.js';
+import type { Audience } from './elsewhere.js';
 import type { Recipient } from './interest.js';
 import { type NodeConfig, type NodeLimits, type Sparse, expand } from './options.js';
 
@@ -164,7 +165,6 @@ export interface LastItem {
 }
 
 export const NO_RECIPIENTS: Recipient[] = [];
-const NO_WORKERS: readonly number[] = [];
 
 /** All that one worker knows of a node. There may be very many, so fields are few and what is empty is shared. */
 export class NodeState {
@@ -174,8 +174,6 @@ export class NodeState {
   recipients: Recipient[] = NO_RECIPIENTS;
   /** Message type of the recipients' heads. */
   headType = 0;
-  /** Other workers with recipients. Written by {@link Interest} alone. */
-  workers: readonly number[] = NO_WORKERS;
   /** The last departure that has not left. */
   tail: Departure | undefined;
   last: LastItem | undefined;
@@ -186,15 +184,21 @@ export class NodeState {
   /** Notifications that passed here, so that one can tell whether something newer was sent. */
   activity = 0;
 
-  constructor(readonly name: string) {}
+  constructor(
+    readonly name: string,
+    /** Written by {@link Interest} alone. */
+    public elsewhere: Audience,
+  ) {}
 
+  /** Other workers with recipients. */
+  get workers(): readonly number[] {
+    return this.elsewhere.workers;
+  }
+
+  /** Nothing is known but what {@link Elsewhere} keeps. */
   get idle(): boolean {
     return (
-      this.facts === undefined &&
-      this.recipients.length === 0 &&
-      this.workers.length === 0 &&
-      this.tail === undefined &&
-      this.last === undefined
+      this.facts === undefined && this.recipients.length === 0 && this.tail === undefined && this.last === undefined
     );
   }
 }

@@ -1,4 +1,5 @@
 import type { NodeRecord, NodeStore } from '../store/store.js';
+import { Elsewhere } from './elsewhere.js';
 import { NodeFacts, NodeState, type Policies } from './node.js';
 
 interface Load {
@@ -9,6 +10,8 @@ interface Load {
 
 /** This worker's nodes: facts are read from the store on first use and kept until somebody changes them. */
 export class Nodes {
+  /** Of all nodes, also where there is no state. Written by the interest lists alone. */
+  readonly elsewhere = new Elsewhere();
   private readonly states = new Map<string, NodeState>();
   private readonly loads = new Map<string, Load>();
 
@@ -33,7 +36,7 @@ export class Nodes {
   /** The node's state, made when there is none; call {@link release} when nothing was put into it. */
   ensure(name: string): NodeState {
     let state = this.states.get(name);
-    if (state === undefined) this.states.set(name, (state = new NodeState(name)));
+    if (state === undefined) this.states.set(name, (state = new NodeState(name, this.elsewhere.of(name))));
     return state;
   }
 

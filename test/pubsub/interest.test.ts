@@ -77,8 +77,10 @@ describe('interest lists', () => {
           expect(recipient.head.toString()).toContain(` to='${full ? jid.full : jid.bare}'`);
         });
         expect(announced.has(known)).toBe(listed.length > 0);
-        expect(new Set(state?.workers)).toEqual(remote.get(known) ?? new Set());
-        if (expected.length === 0 && (remote.get(known)?.size ?? 0) === 0) expect(state).toBeUndefined();
+        const elsewhere = [...(remote.get(known) ?? [])].sort();
+        expect(nodes.elsewhere.of(known).workers).toEqual(elsewhere);
+        if (expected.length === 0) expect(state).toBeUndefined();
+        else expect(state!.workers).toEqual(elsewhere);
       }
       expect(interest.local().sort()).toEqual([...announced].sort());
     }
