@@ -95,10 +95,11 @@ describe('the proof of the last success', () => {
     expect(derivation.count).toBe(1);
   });
 
-  test('costs one look-up', async () => {
+  test('costs one look-up after a password change', async () => {
     const { accounts, store } = await house();
+    await accounts.setPassword('juliet', 'new');
     store.lookups = 0;
-    await accounts.verify('juliet', 'r0m30');
+    await accounts.verify('juliet', 'new');
     expect(store.lookups).toBe(1);
   });
 
@@ -125,8 +126,7 @@ describe('the proof of the last success', () => {
 
   test('needs no look into the store once it was held against it, until there is news of the account', async () => {
     const { accounts } = await house();
-    expect(accounts.knows('juliet', 'r0m30')).toBe(false);
-    await accounts.verify('juliet', 'r0m30');
+    // The worker that made the account has the key.
     expect(accounts.knows('juliet', 'r0m30')).toBe(true);
     expect(accounts.knows('juliet', 'other')).toBe(false);
     expect(accounts.knows('romeo', 'r0m30')).toBe(false);
@@ -148,6 +148,16 @@ describe('the proof of the last success', () => {
     expect(proofs.knows('a', 'x')).toBe(false);
     expect(proofs.fits('a', 'x', stored)).toBe(true);
     expect(proofs.knows('a', 'x')).toBe(true);
+    // The same where it was a new account, or took a derivation.
+    const changes: (() => void)[] = [() => proofs.remember('b', 'y', stored), () => proofs.forget('b')];
+    for (const change of changes) {
+      const { news } = proofs;
+      change();
+      proofs.remember('a', 'x', stored, news);
+      expect(proofs.knows('a', 'x')).toBe(false);
+      proofs.remember('a', 'x', stored, proofs.news);
+      expect(proofs.knows('a', 'x')).toBe(true);
+    }
   });
 
   test('is forgotten for the account that logged in longest ago when there are too many', () => {

@@ -39,8 +39,10 @@ export class Accounts {
     if (name === undefined || secret === undefined) return 'invalid';
     if ((await this.store.get(name)) !== undefined) return 'exists';
     const account = await this.keysFor(secret, Date.now());
+    const { proofs } = this.options;
+    const { news } = proofs;
     if (!(await this.store.create(name, account))) return 'exists';
-    this.options.proofs.remember(name, secret, account.sha256.storedKey);
+    proofs.remember(name, secret, account.sha256.storedKey, news);
     return 'created';
   }
 
@@ -94,13 +96,14 @@ export class Accounts {
    */
   async verifyPrepared(user: string, password: string): Promise<boolean> {
     const { proofs, iterations } = this.options;
+    const { news } = proofs;
     const proof = proofs.of(user);
     const account = await this.store.get(user);
     if (account !== undefined && proofs.fits(user, password, account.sha256.storedKey, proof)) return true;
     const kept = account?.sha256 ?? { salt: NO_SALT, iterations, storedKey: NO_KEY };
     const keys = await deriveKeys(this.derivation, password, kept.salt, kept.iterations, 'sha256');
     if (!timingSafeEqual(keys.storedKey, kept.storedKey) || account === undefined) return false;
-    proofs.remember(user, password, account.sha256.storedKey);
+    proofs.remember(user, password, account.sha256.storedKey, news);
     return true;
   }
 

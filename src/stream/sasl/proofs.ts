@@ -34,6 +34,8 @@ export class ProofCache {
   private readonly capacity: number;
   private readonly bus: Bus | undefined;
   private readonly kept = Buffer.alloc(PROOF_BYTES);
+  /** See {@link news}. */
+  private heard = 0;
 
   /** `key`: at least 32 random bytes, the same in all workers of the pool. `capacity` in accounts; 0 remembers nothing. */
   constructor(options: { key: Buffer; capacity: number; bus?: Bus }) {
@@ -44,12 +46,18 @@ export class ProofCache {
     this.bus?.onPeerUp((peer) => this.welcome(peer));
     // It may have changed an account and not have told.
     this.bus?.onPeerDown(() => {
+      this.heard++;
       for (const proof of this.proofs.values()) proof.storedKey = undefined;
     });
   }
 
   get size(): number {
     return this.proofs.size;
+  }
+
+  /** Grows with everything that may mean that an account has changed. */
+  get news(): number {
+    return this.heard;
   }
 
   /** Whether this is the password, as far as it can be told without the store. User and password are prepared. */
@@ -76,15 +84,21 @@ export class ProofCache {
     return true;
   }
 
-  /** The password was verified, or set, here. */
-  remember(user: string, password: string, storedKey: Uint8Array): void {
-    const digest = this.digestOf(user, password, base64(storedKey));
-    this.keep(user, digest.toString('latin1'));
+  /**
+   * The password was verified here, or set; `news` as it was before the stored key was read, or written with a new account.
+   * Absent where an account was changed.
+   */
+  remember(user: string, password: string, storedKey: Uint8Array, news?: number): void {
+    if (news === undefined) this.heard++;
+    const key = base64(storedKey);
+    const digest = this.digestOf(user, password, key);
+    this.keep(user, digest.toString('latin1'), news === this.heard ? key : undefined);
     this.bus?.broadcast(CHANNEL.proof, entry(user, digest));
   }
 
   /** The account is gone. */
   forget(user: string): void {
+    this.heard++;
     this.proofs.delete(user);
     this.bus?.broadcast(CHANNEL.proof, entry(user, undefined));
   }
@@ -109,15 +123,16 @@ export class ProofCache {
     return hash('sha256', `${this.key}${inner}`, 'buffer');
   }
 
-  private keep(user: string, digest: string): void {
+  private keep(user: string, digest: string, storedKey?: string): void {
     this.proofs.delete(user);
-    this.proofs.set(user, { digest, storedKey: undefined });
+    this.proofs.set(user, { digest, storedKey });
     if (this.proofs.size <= this.capacity) return;
     const [oldest] = this.proofs.keys();
     this.proofs.delete(oldest!);
   }
 
   private receive(body: Buffer): void {
+    this.heard++;
     for (let at = 0; at + 3 <= body.length;) {
       const remember = body[at + 2] === 1;
       const userEnd = at + 3 + body.readUInt16LE(at);
