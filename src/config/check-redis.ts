@@ -44,7 +44,7 @@ export function checkRedis(config: Config, exposed: boolean): Finding[] {
       what: 'is missing for redis.username',
       remedy: 'set it, best as THRUM_REDIS_PASSWORD',
     });
-  if (redis.ca !== '') found.push(...authority(redis.ca, url));
+  found.push(...secured(redis, url));
   if (exposed) found.push(...exposure(config, url));
   return found;
 }
@@ -63,24 +63,43 @@ function withoutRedis(config: Config): Finding[] {
     }));
 }
 
-function authority(file: string, url: URL | undefined): Finding[] {
+/** The files that TLS needs, and no others. */
+function secured(redis: Config['redis'], url: URL | undefined): Finding[] {
+  const given = (['ca', 'certificate', 'key'] as const).filter((name) => redis[name] !== '');
+  const found: Finding[] = [];
   if (url?.protocol === 'redis:')
-    return [
-      {
-        key: 'redis.ca',
+    for (const name of redis.server_name === '' ? given : [...given, 'server_name'])
+      found.push({
+        key: `redis.${name}`,
         beside: 'redis.url',
         what: 'is given, and redis.url asks for no TLS',
-        remedy: 'write rediss:// in redis.url, or leave redis.ca empty',
-      },
-    ];
+        remedy: `write rediss:// in redis.url, or leave redis.${name} empty`,
+      });
+  if (found.length > 0) return found;
+  const [there, missing] = redis.key === '' ? ['certificate', 'key'] : ['key', 'certificate'];
+  if ((redis.certificate === '') !== (redis.key === ''))
+    found.push({
+      key: `redis.${missing}`,
+      beside: `redis.${there}`,
+      what: `is missing for redis.${there}`,
+      remedy: 'give both, or neither',
+    });
+  for (const name of given) {
+    const what = unusable(redis[name], name === 'key' ? 'PRIVATE KEY' : 'CERTIFICATE');
+    if (what) found.push({ key: `redis.${name}`, ...what });
+  }
+  return found;
+}
+
+function unusable(file: string, label: string): Pick<Finding, 'what' | 'remedy'> | undefined {
   try {
-    if (readFileSync(file, 'utf8').includes('-----BEGIN CERTIFICATE-----')) return [];
+    if (new RegExp(`-----BEGIN ([A-Z]+ )?${label}-----`).test(readFileSync(file, 'utf8'))) return undefined;
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code ?? String(error);
-    const remedy = 'name a file that the broker may read';
-    return [{ key: 'redis.ca', what: `"${file}" cannot be read: ${code}`, remedy }];
+    return { what: `"${file}" cannot be read: ${code}`, remedy: 'name a file that the broker may read' };
   }
-  return [{ key: 'redis.ca', what: `"${file}" holds no certificate`, remedy: 'name a PEM file (-----BEGIN …-----)' }];
+  const what = label === 'CERTIFICATE' ? 'certificate' : 'key';
+  return { what: `"${file}" holds no ${what}`, remedy: 'name a PEM file (-----BEGIN …-----)' };
 }
 
 /** A broker that others reach should not have its secrets in a file that is copied about. */

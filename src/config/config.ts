@@ -76,6 +76,15 @@ export const schema = z.strictObject({
       ca: text
         .default('')
         .describe('PEM file with the authority of the Redis certificate; empty trusts those of the system.'),
+      server_name: text
+        .default('')
+        .describe(
+          'Name that the Redis certificate is for, where that is not the host in url, nodes or sentinels; a Redis Cluster shows addresses, which certificates seldom have.',
+        ),
+      certificate: text
+        .default('')
+        .describe('PEM file with the certificate that Redis asks for (its tls-auth-clients); empty shows none.'),
+      key: text.default('').describe('PEM file with the key of redis.certificate.'),
       prefix: text
         .regex(/^[A-Za-z0-9_.:-]+$/, 'must be letters, digits, "_", ".", ":" and "-"')
         .max(64)

@@ -7,7 +7,9 @@ import { type Address, type Settings, STUCK_MS, clientOptions, written } from '.
 /** The oldest Redis with all that is used here; every Valkey has it. */
 const OLDEST = [6, 2] as const;
 
-/** What TLS says of a certificate that is not trusted. */
+/** What TLS says when the server misses a certificate, or does not trust it. */
+const UNKNOWN_TO_IT = /CERTIFICATE_REQUIRED|HANDSHAKE_FAILURE|ALERT_UNKNOWN_CA|ALERT_(BAD|UNSUPPORTED)_CERTIFICATE/i;
+/** What TLS says of a certificate that is not trusted here. */
 const UNTRUSTED = /CERT|SIGNATURE|ISSUER/;
 
 /**
@@ -112,8 +114,20 @@ async function explained(settings: Settings, address: Address, error: Error): Pr
       `Redis at ${at} is in protected mode, without a password: set requirepass there, and redis.password`,
       cause,
     );
-  if (/CERTIFICATE_REQUIRED|HANDSHAKE_FAILURE/i.test(code))
-    return new RedisRefused(`Redis at ${at} wants a client certificate: set tls-auth-clients no there`, cause);
+  if (UNKNOWN_TO_IT.test(code))
+    return new RedisRefused(
+      settings.tls?.cert === undefined
+        ? `Redis at ${at} wants a client certificate: name one in redis.certificate and redis.key, or set tls-auth-clients no there`
+        : `Redis at ${at} does not take the certificate in redis.certificate (${code}): name one of an authority in its tls-ca-cert-file`,
+      cause,
+    );
+  if (code === 'ERR_TLS_CERT_ALTNAME_INVALID') {
+    const names = (error as { cert?: { subjectaltname?: string } }).cert?.subjectaltname ?? 'none';
+    return new RedisRefused(
+      `The certificate of Redis at ${at} is for other names (${names}): write one of them in redis.server_name`,
+      cause,
+    );
+  }
   if (UNTRUSTED.test(code))
     return new RedisRefused(
       `The certificate of Redis at ${at} is not trusted (${message}): name the PEM file of its authority in redis.ca`,

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
-import type { ConnectionOptions } from 'node:tls';
+import { createSecureContext, type ConnectionOptions } from 'node:tls';
 import type { RedisOptions } from 'ioredis';
 import type { Config } from '../config/config.js';
 import { type Address, parseAddress, parseRedisUrl } from '../config/redis-address.js';
@@ -48,7 +48,7 @@ export function settingsOf(config: Config['redis']): Settings {
     database: Number(url.pathname.slice(1) || 0),
     username: config.username || decodeURIComponent(url.username),
     password: config.password || decodeURIComponent(url.password),
-    tls: url.protocol === 'rediss:' ? trust(config.ca) : undefined,
+    tls: url.protocol === 'rediss:' ? secured(config) : undefined,
     prefix: config.prefix,
     patienceMs: config.patience_seconds * 1000,
     replicas: config.replicas,
@@ -75,13 +75,34 @@ export function written({ host, port }: Address): string {
   return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
 }
 
-function trust(file: string): ConnectionOptions {
-  if (file === '') return {};
+/** @throws RedisRefused */
+function secured(config: Config['redis']): ConnectionOptions {
+  const { ca, certificate, key, server_name } = config;
+  const options = {
+    ...(ca && { ca: pem('ca', ca) }),
+    ...(certificate && { cert: pem('certificate', certificate) }),
+    ...(key && { key: pem('key', key) }),
+    ...(server_name && { servername: server_name }),
+  };
   try {
-    return { ca: readFileSync(file) };
+    createSecureContext(options);
+  } catch (error) {
+    const { message } = error as Error;
+    throw new RedisRefused(
+      `redis.certificate and redis.key cannot be used (${message}): name PEM files that belong together, the key without a passphrase`,
+    );
+  }
+  return options;
+}
+
+function pem(name: string, file: string): Buffer {
+  try {
+    return readFileSync(file);
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
-    throw new RedisRefused(`redis.ca: "${file}" cannot be read (${code}): name a PEM file that the broker may read`);
+    throw new RedisRefused(
+      `redis.${name}: "${file}" cannot be read (${code}): name a PEM file that the broker may read`,
+    );
   }
 }
 
@@ -95,7 +116,7 @@ function pause(attempts: number): number {
 export function clientOptions(settings: Settings, address?: Address): RedisOptions {
   const { kind, username, password, database, tls } = settings;
   const named = address !== undefined && isIP(address.host) === 0 ? { servername: address.host } : {};
-  const secure = tls && { ...tls, ...named };
+  const secure = tls && { ...named, ...tls };
   return {
     ...(kind === 'sentinel' && address === undefined
       ? {

@@ -125,6 +125,12 @@ describe('settings that do not fit together', () => {
       ['store=redis', 'redis.url=rediss://a', 'redis.ca=/nowhere/ca.pem'],
       'redis.ca: "/nowhere/ca.pem" cannot be read: ENOENT',
     ],
+    [['store=redis', 'redis.server_name=r'], 'redis.server_name: is given, and redis.url asks for no TLS'],
+    [
+      ['store=redis', 'redis.url=rediss://a', 'redis.certificate=/dev/null'],
+      '--set redis.certificate: redis.key: is missing for redis.certificate',
+    ],
+    [['store=redis', 'redis.url=rediss://a', 'redis.key=/dev/null'], 'redis.key: "/dev/null" holds no key'],
     [['store=redis', 'redis.url=rediss://a', 'redis.ca=/dev/null'], 'redis.ca: "/dev/null" holds no certificate'],
   ])('%j', (set, expected) => {
     const { config, said } = load({ set });

@@ -107,8 +107,8 @@ function sound(all: readonly Manifest[]): void {
 function loaded(text: string, environment: Record<string, string>) {
   const file = join(folder, 'thrum.yaml');
   // The files that it names are in the pod only.
-  const { tls: _, ...settings } = parse(text) as { tls?: unknown; redis: { ca?: string } };
-  delete settings.redis.ca;
+  const { tls: _, ...settings } = parse(text) as { tls?: unknown; redis: Record<string, unknown> };
+  for (const name of ['ca', 'certificate', 'key']) delete settings.redis[name];
   writeFileSync(file, JSON.stringify(settings));
   const { config, problems } = loadConfig({ file, environment, set: [] });
   expect(problems.filter(({ warning }) => !warning).map(formatProblem)).toEqual([]);
@@ -178,6 +178,9 @@ describe('deploy/kubernetes', () => {
         '--set=redis.nodes={a:1,b:2},advertise=$(THRUM_CLUSTER_HOST).example.org:5222',
       ],
       'secrets from elsewhere': ['--set=redis.existingSecret=mine,tls.existingSecret=mine'],
+      'a Redis that asks for certificates': [
+        '--set=redis.url=rediss://10.0.0.9:6379/0,redis.ca=pem,redis.serverName=redis.example,redis.clientSecret=mine',
+      ],
       'a setting of its own': ['--set=config.sm.resume_seconds=600,service.type=NodePort'],
       sentinels: ['--set=redis.sentinels={a:1},redis.sentinelMaster=m,redis.username=u,redis.existingSecret=s'],
     };

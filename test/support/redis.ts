@@ -29,8 +29,8 @@ export interface RedisOptions {
   args?: string[];
   /** A fixed port instead of a free one. */
   port?: number;
-  /** Listens with TLS instead of TCP. */
-  tls?: { cert: string; key: string; ca: string };
+  /** Listens with TLS instead of TCP; with `client`, the PEM texts of a certificate, to those only that show one of the authority. */
+  tls?: { cert: string; key: string; ca: string; client?: { cert: string; key: string } };
   /** Another machine than this one. */
   on?: Place;
 }
@@ -86,12 +86,16 @@ export class RedisServer {
     const { port, folder, options } = this;
     const { tls } = options;
     const listen = tls
-      ? ['--port', '0', '--tls-port', String(port), '--tls-auth-clients', 'no', '--tls-cert-file', tls.cert].concat([
-          '--tls-key-file',
-          tls.key,
-          '--tls-ca-cert-file',
-          tls.ca,
-        ])
+      ? [
+          '--port',
+          '0',
+          '--tls-port',
+          String(port),
+          '--tls-auth-clients',
+          tls.client ? 'yes' : 'no',
+          '--tls-cert-file',
+          tls.cert,
+        ].concat(['--tls-key-file', tls.key, '--tls-ca-cert-file', tls.ca])
       : ['--port', String(port)];
     const kept = ['--save', '', '--appendonly', 'no', '--protected-mode', 'no'];
     const args = [...listen, '--bind', this.host, '--dir', folder, '--daemonize', 'no', ...kept];
@@ -148,7 +152,7 @@ export class RedisServer {
   private async with<T>(work: (client: Client) => Promise<T>): Promise<T> {
     const at = this.options.args?.indexOf('--requirepass') ?? -1;
     const password = at < 0 ? {} : { password: this.options.args![at + 1]! };
-    const tls = this.options.tls ? { tls: { rejectUnauthorized: false } } : {};
+    const tls = this.options.tls ? { tls: { rejectUnauthorized: false, ...this.options.tls.client } } : {};
     const client = new Client({ host: this.host, port: this.port, ...password, ...tls });
     client.on('error', () => undefined);
     try {

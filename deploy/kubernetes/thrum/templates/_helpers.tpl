@@ -30,6 +30,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- if .Values.redis.sentinels }}{{ $_ := set $redis "sentinels" .Values.redis.sentinels }}{{ $_ := set $redis "sentinel_master" .Values.redis.sentinelMaster }}{{ end }}
 {{- if .Values.redis.username }}{{ $_ := set $redis "username" .Values.redis.username }}{{ end }}
 {{- if .Values.redis.ca }}{{ $_ := set $redis "ca" "/etc/thrum/redis-ca.pem" }}{{ end }}
+{{- if .Values.redis.serverName }}{{ $_ := set $redis "server_name" .Values.redis.serverName }}{{ end }}
+{{- if .Values.redis.clientSecret }}{{ $_ := set $redis "certificate" "/etc/thrum-redis/tls.crt" }}{{ $_ := set $redis "key" "/etc/thrum-redis/tls.key" }}{{ end }}
 {{- $settings := dict
   "domain" .Values.domain
   "data_dir" "/var/lib/thrum"
