@@ -130,8 +130,8 @@ class Joined implements Hosts {
         redis,
         key: inboxKey(redis, this.bus.self, epoch),
         lifetimeMs: Math.max(INBOX_LEAST_MS, INBOX_LEASES * this.leaseMs),
-        handle: (fields) => this.remote.receive(fields),
-        rested: this.remote.rested,
+        handle: (fields) => this.remote.reception.receive(fields),
+        rested: () => this.remote.reception.rested(),
         failed: (error) => this.failed(error, 'a batch could not be handled'),
       });
       await this.inbox.keep();

@@ -1,13 +1,17 @@
 import type { Logger } from 'pino';
-import { count, counters } from '../../metrics/counters.js';
 import type { Redis } from '../../redis/redis.js';
 import { PeerGone, type Bus, type Channel } from '../bus.js';
-import { BATCH_MAX, Batch, CONTROL, eachFrame, FRAME_HEADER, FRAME_MAX } from '../frames.js';
+import { CONTROL } from '../frames.js';
 import { Talk } from '../talk.js';
 import { WatchedBus } from '../watched-bus.js';
-import { FLAG, readEnvelope, type Envelope } from './envelope.js';
+import { tooFarBehind } from './bounds.js';
+import { FLAG } from './envelope.js';
+import { Gathering } from './gathering.js';
 import type { Member, PeerStatus } from './hosts.js';
 import { inboxKey } from './keys.js';
+import { Landings } from './landings.js';
+import { Outage } from './outage.js';
+import { Reception, type ReceptionOptions } from './reception.js';
 import { RemotePeer, type Carrier } from './remote-peer.js';
 
 export interface RedisBusOptions {
@@ -21,22 +25,12 @@ export interface RedisBusOptions {
   /** How long barriers wait for peers from when Redis went away. */
   patienceMs: number;
   /** What is known of workers; {@link RedisBus.update} is told when it changes. */
-  members: {
-    /** Looks for a worker that is not known. */
-    look(worker: number): Promise<void>;
-    /** That incarnation has left. */
-    forget(worker: number, epoch: number): void;
-    isDead(worker: number, epoch: number): boolean;
-  };
+  members: ReceptionOptions['members'];
   log: Logger;
   onError?: (error: unknown, channel: number) => void;
 }
 
-/** What all peers together may not have acknowledged, in high waters of one. */
-const MOST = 4;
 const CHECK_MS = 250;
-/** How late an acknowledgement may be that has nothing to ride on. */
-const ACK_MS = 100;
 /** How long `close()` waits for acknowledgements. */
 const LINGER_MS = 2_000;
 /** The frames of a tick are gathered here already. */
@@ -56,19 +50,13 @@ export class RedisBus extends WatchedBus implements Bus, Carrier {
 
   private readonly known = new Map<number, RemotePeer>();
   protected readonly talk: Talk;
-  /** The frames of this tick, each once, whoever they are for. */
-  private readonly batch = new Batch();
-  private readonly dirty = new Set<RemotePeer>();
-  /** From whom something came that is perhaps not acknowledged. */
-  private readonly owed = new Set<RemotePeer>();
+  private readonly gathering = new Gathering(() => this.schedule());
+  private readonly landings = new Landings();
+  /** What comes out of the inbox. */
+  readonly reception: Reception;
   private scheduled = false;
   private watch: NodeJS.Timeout | undefined;
-  private acks: NodeJS.Timeout | undefined;
-  /** Of this tick: who waits for its frames to be in inboxes. */
-  private arrival: { promise: Promise<void>; done: () => void; peers: Set<number> } | undefined;
-  /** Redis has been away for longer than barriers wait. */
-  private cut = false;
-  private outage: NodeJS.Timeout | undefined;
+  private readonly outage: Outage;
   private closed = false;
   private settled: (() => void) | undefined;
 
@@ -76,7 +64,18 @@ export class RedisBus extends WatchedBus implements Bus, Carrier {
     super();
     this.self = options.self;
     this.talk = new Talk(options.self, (peer, kind, parts) => this.post(peer, kind, parts), options.onError);
-    options.redis.onState((up) => this.redisState(up));
+    this.reception = new Reception({
+      talk: this.talk,
+      members: options.members,
+      find: (worker) => this.known.get(worker),
+      touch: (peer) => this.gathering.touch(peer),
+      anew: (peer) => this.anew(peer, 'it begins anew'),
+    });
+    this.outage = new Outage(options.redis, options.patienceMs, {
+      began: () => this.assess(),
+      cut: () => this.cut(),
+      over: () => this.back(),
+    });
   }
 
   // --- who is there ------------------------------------------------------------------------------------------------------
@@ -105,15 +104,15 @@ export class RedisBus extends WatchedBus implements Bus, Carrier {
   private drop(peer: RemotePeer): void {
     peer.close();
     this.known.delete(peer.number);
-    this.dirty.delete(peer);
-    this.owed.delete(peer);
+    this.gathering.forget(peer);
+    this.reception.forget(peer);
     this.fall(peer);
     this.assess();
   }
 
   private rise(peer: RemotePeer): void {
     this.peers.add(peer.number);
-    this.touch(peer);
+    this.gathering.touch(peer);
     this.tellUp(peer.number);
   }
 
@@ -139,7 +138,7 @@ export class RedisBus extends WatchedBus implements Bus, Carrier {
   }
 
   broadcast(channel: Channel, ...parts: Uint8Array[]): void {
-    if (this.peers.size > 0) this.add([...this.known.values()], channel, parts);
+    if (this.peers.size > 0) this.gathering.add([...this.known.values()], channel, parts);
   }
 
   request(peer: number, channel: Channel, body: Uint8Array, timeoutMs?: number): Promise<Buffer> {
@@ -148,64 +147,24 @@ export class RedisBus extends WatchedBus implements Bus, Carrier {
   }
 
   barrier(peers?: readonly number[]): Promise<void> {
-    if (this.peers.size === 0 || this.cut || this.closed) return SETTLED;
+    if (this.peers.size === 0 || this.outage.cut || this.closed) return SETTLED;
     this.schedule();
     return this.talk.barriers.join(peers);
   }
 
   delivered(peers: readonly number[]): Promise<void> {
-    if (this.peers.size === 0 || this.cut || this.closed) return SETTLED;
+    if (this.peers.size === 0 || this.outage.cut || this.closed) return SETTLED;
     this.schedule();
-    if (!this.arrival) {
-      let done = (): void => undefined;
-      const promise = new Promise<void>((resolve) => (done = resolve));
-      this.arrival = { promise, done, peers: new Set() };
-    }
-    for (let i = 0; i < peers.length; i++) this.arrival.peers.add(peers[i]!);
-    return this.arrival.promise;
+    return this.landings.join(peers);
   }
 
-  /** Whoever waits for this tick's frames to be in the inboxes waits for these peers. */
-  private arrive(): void {
-    const { arrival } = this;
-    if (!arrival) return;
-    this.arrival = undefined;
-    let left = 1;
-    const one = (): void => void (--left === 0 && arrival.done());
-    for (const number of arrival.peers) {
-      const peer = this.peers.has(number) ? this.known.get(number) : undefined;
-      if (peer?.inInbox(one) === false) left++;
-    }
-    one();
+  private there(number: number): RemotePeer | undefined {
+    return this.peers.has(number) ? this.known.get(number) : undefined;
   }
 
   private post(number: number, kind: number, parts: readonly Uint8Array[]): void {
-    const peer = this.peers.has(number) ? this.known.get(number) : undefined;
-    if (peer) this.add([peer], kind, parts);
-  }
-
-  private add(peers: readonly RemotePeer[], kind: number, parts: readonly Uint8Array[]): void {
-    let length = 0;
-    for (let i = 0; i < parts.length; i++) length += parts[i]!.length;
-    if (length > FRAME_MAX) return count(counters.drops, 'bus_frame_too_large');
-    const size = FRAME_HEADER + length;
-    if (!this.batch.fits(size)) this.seal();
-    const start = this.batch.used;
-    this.batch.add(kind, length, parts);
-    for (let i = 0; i < peers.length; i++) {
-      const peer = peers[i]!;
-      peer.range(start, start + size);
-      this.touch(peer);
-    }
-    counters.busFramesOut += peers.length;
-    counters.busBytesOut += size * peers.length;
-    // A large frame is a batch of its own.
-    if (size > BATCH_MAX) this.seal();
-  }
-
-  private touch(peer: RemotePeer): void {
-    this.dirty.add(peer);
-    if (!this.scheduled) this.schedule();
+    const peer = this.there(number);
+    if (peer) this.gathering.add([peer], kind, parts);
   }
 
   private schedule(): void {
@@ -216,48 +175,19 @@ export class RedisBus extends WatchedBus implements Bus, Carrier {
 
   private readonly flush = (): void => {
     if (this.closed) return;
-    const barrier = this.talk.barriers.leave(this.cut ? new Set() : this.peers);
+    const barrier = this.talk.barriers.leave(this.outage.cut ? new Set() : this.peers);
     if (barrier !== undefined) {
-      const body = this.talk.barrier(barrier.id);
-      this.add(
-        [...barrier.peers].map((number) => this.known.get(number)!),
-        CONTROL.barrier,
-        body,
-      );
+      const peers = [...barrier.peers].map((number) => this.known.get(number)!);
+      this.gathering.add(peers, CONTROL.barrier, this.talk.barrier(barrier.id));
     }
-    this.seal();
+    const dirty = this.gathering.leave();
     this.scheduled = false;
-    this.arrive();
+    this.landings.leave((number) => this.there(number));
     const now = performance.now();
-    const dirty = [...this.dirty];
-    this.dirty.clear();
     for (let i = 0; i < dirty.length; i++) dirty[i]!.pump(now);
-    this.bound(dirty);
+    for (const { peer, why } of tooFarBehind(dirty, this.known, this.options.backlogBytes)) this.anew(peer, why);
     this.assess();
   };
-
-  /** Gives each peer its frames. Those for all are shared by all. */
-  private seal(): void {
-    const { batch } = this;
-    if (batch.used === 0) return;
-    const view = batch.view();
-    let shared: Buffer | undefined;
-    for (const peer of this.dirty) {
-      const { ranges, rangeBytes } = peer;
-      if (rangeBytes === 0) continue;
-      let piece: Buffer;
-      if (ranges.length === 2 && rangeBytes * 2 >= batch.used) {
-        shared ??= Buffer.from(view);
-        piece = shared.subarray(ranges[0], ranges[1]);
-      } else {
-        piece = Buffer.allocUnsafe(rangeBytes);
-        for (let i = 0, at = 0; i < ranges.length; i += 2) at += view.copy(piece, at, ranges[i], ranges[i + 1]);
-      }
-      peer.window.add(piece, peer.rangeFrames);
-      peer.clearRanges();
-    }
-    batch.reuse();
-  }
 
   async put(key: string, envelope: Buffer, pieces: readonly Buffer[]): Promise<boolean> {
     const { redis, inboxEntries } = this.options;
@@ -265,59 +195,6 @@ export class RedisBus extends WatchedBus implements Bus, Carrier {
     for (let i = 1; i < pieces.length; i++) args.push(NOTHING, pieces[i]!);
     return (await redis.call('XADD', args, PROMPT)) !== null;
   }
-
-  // --- receiving ---------------------------------------------------------------------------------------------------------
-
-  /** Handles a batch from the inbox. */
-  receive(fields: readonly Buffer[]): void | Promise<void> {
-    const envelope = readEnvelope(fields[0]!);
-    if (envelope === undefined) return count(counters.drops, 'bus_garbled');
-    const { sender, epoch } = envelope;
-    const peer = this.known.get(sender);
-    if (peer?.epoch === epoch) return this.take(peer, envelope, fields);
-    const { members } = this.options;
-    if (this.closed || members.isDead(sender, epoch)) return count(counters.drops, 'bus_dead_sender');
-    return members.look(sender).then(() => {
-      const found = this.known.get(sender);
-      if (found?.epoch === epoch) this.take(found, envelope, fields);
-      else count(counters.drops, 'bus_unknown_sender');
-    });
-  }
-
-  private take(peer: RemotePeer, envelope: Envelope, fields: readonly Buffer[]): void {
-    if ((envelope.flags & FLAG.bye) !== 0) return this.options.members.forget(peer.number, peer.epoch);
-    peer.heard(envelope);
-    this.owed.add(peer);
-    this.touch(peer);
-    if (envelope.seq === 0) return;
-    let verdict = peer.sequence.judge(envelope);
-    if (verdict === 'anew') {
-      this.anew(peer, 'it begins anew');
-      verdict = peer.sequence.judge(envelope);
-    }
-    if (verdict === 'gap') void peer.control(FLAG.again);
-    if (verdict !== 'take') return;
-    const pieces: Buffer[] = [];
-    for (let i = 1; i < fields.length; i += 2) pieces.push(fields[i]!);
-    for (const piece of peer.sequence.whole(envelope.flags, pieces)) {
-      peer.sequence.bytes += piece.length;
-      const sound = eachFrame(piece, (kind, body) => {
-        // A listener may have closed the bus.
-        if (!this.closed && !this.talk.frame(peer.number, kind, body)) count(counters.drops, 'bus_garbled');
-      });
-      if (!sound) count(counters.drops, 'bus_garbled');
-    }
-  }
-
-  /** All that lay in the inbox is handled: those who sent much are told now, the others soon. */
-  readonly rested = (): void => {
-    for (const peer of this.owed) peer.acknowledge(false);
-    this.acks ??= setTimeout(() => {
-      this.acks = undefined;
-      for (const peer of this.owed) peer.acknowledge(true);
-      this.owed.clear();
-    }, ACK_MS);
-  };
 
   // --- how it stands -----------------------------------------------------------------------------------------------------
 
@@ -333,22 +210,6 @@ export class RedisBus extends WatchedBus implements Bus, Carrier {
     this.weigh(this.options.backlogBytes);
   }
 
-  /** Whoever is too far behind begins anew. */
-  private bound(peers: readonly RemotePeer[]): void {
-    const { backlogBytes } = this.options;
-    for (const peer of peers) {
-      if (peer.window.bytes > 2 * backlogBytes) this.anew(peer, 'it is too far behind');
-    }
-    if (this.known.size <= MOST / 2) return;
-    let total = 0;
-    let largest: RemotePeer | undefined;
-    for (const peer of this.known.values()) {
-      total += peer.window.bytes;
-      if (peer.window.bytes > (largest?.window.bytes ?? 0)) largest = peer;
-    }
-    if (largest && total > MOST * backlogBytes) this.anew(largest, 'all together are too far behind');
-  }
-
   private check(): void {
     if (!this.options.redis.up) return;
     const now = performance.now();
@@ -356,25 +217,20 @@ export class RedisBus extends WatchedBus implements Bus, Carrier {
     this.assess();
   }
 
-  private redisState(up: boolean): void {
-    clearTimeout(this.outage);
-    this.cut = false;
-    if (up) {
-      const now = performance.now();
-      // What Redis had not kept is sent again.
-      for (const peer of this.known.values()) peer.ask(now, true);
-    } else {
-      this.outage = setTimeout(() => {
-        this.cut = true;
-        for (const number of this.peers) this.talk.barriers.gone(number);
-        for (const peer of this.known.values()) peer.givenUp();
-      }, this.options.patienceMs);
-    }
+  /** Redis is there again: what it had not kept is sent again. */
+  private back(): void {
+    const now = performance.now();
+    for (const peer of this.known.values()) peer.ask(now, true);
     this.assess();
   }
 
+  private cut(): void {
+    for (const number of this.peers) this.talk.barriers.gone(number);
+    for (const peer of this.known.values()) peer.givenUp();
+  }
+
   private get idle(): boolean {
-    if (this.batch.used > 0) return false;
+    if (!this.gathering.empty) return false;
     for (const peer of this.known.values()) if (!peer.window.settled) return false;
     return true;
   }
@@ -396,8 +252,8 @@ export class RedisBus extends WatchedBus implements Bus, Carrier {
     }
     this.closed = true;
     clearInterval(this.watch);
-    clearTimeout(this.acks);
-    clearTimeout(this.outage);
+    this.reception.close();
+    this.outage.end();
     const peers = [...this.known.values()];
     this.known.clear();
     this.peers.clear();
@@ -405,7 +261,7 @@ export class RedisBus extends WatchedBus implements Bus, Carrier {
       this.talk.gone(peer.number);
       peer.givenUp();
     }
-    this.arrival?.done();
+    this.landings.end();
     this.talk.end();
     if (this.options.redis.up) await Promise.all(peers.map((peer) => peer.control(FLAG.bye)));
     for (const peer of peers) peer.close();
