@@ -12,15 +12,22 @@ const OPENING_PATIENCE = 15_000;
 export class Openings {
   private last: Promise<void> = Promise.resolve();
   private readonly current = new Map<string, () => void>();
+  /** Whose turn has not come. */
+  private readonly waiting = new Set<{ readonly who: string; gone: boolean }>();
 
-  constructor(private readonly supervisor: Supervisor) {}
+  constructor(private readonly supervisor: Pick<Supervisor, 'askAll'>) {}
 
   /** Resolves when `who` may open. */
   async begin(who: string): Promise<void> {
     const before = this.last;
     let over!: () => void;
     this.last = new Promise((resolve) => (over = resolve));
+    const place = { who, gone: false };
+    this.waiting.add(place);
     await before;
+    this.waiting.delete(place);
+    // Nobody shall hold writes for one that is dead.
+    if (place.gone) return over();
     const timer = setTimeout(() => this.end(who), OPENING_PATIENCE);
     this.current.set(who, () => {
       clearTimeout(timer);
@@ -29,7 +36,13 @@ export class Openings {
     await this.supervisor.askAll('hold', {}, HOLD_PATIENCE);
   }
 
-  /** `who` has opened, or is dead. */
+  /** `who` is dead. */
+  gone(who: string): void {
+    for (const place of this.waiting) if (place.who === who) place.gone = true;
+    this.end(who);
+  }
+
+  /** `who` has opened. */
   end(who: string): void {
     const over = this.current.get(who);
     if (over === undefined) return;

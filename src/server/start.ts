@@ -87,7 +87,7 @@ export async function startServer(config: Config, options: { json: boolean }): P
   supervisor.handle('opening', (_body, worker) => openings.begin(`worker ${worker.number}`));
   supervisor.handle('opened', (_body, worker) => openings.end(`worker ${worker.number}`));
   supervisor.on('exit', (worker: WorkerInfo, code: number | null) => {
-    openings.end(`worker ${worker.number}`);
+    openings.gone(`worker ${worker.number}`);
     if (code !== 0) metrics.died();
   });
 
