@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { mkdirSync, readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
+import type { Logger } from 'pino';
 import { adminNotice, banner, readyLine, status, type Started } from '../cli/banner.js';
 import { ControlServer } from '../cli/control.js';
 import type { Operations } from '../cli/admin.js';
@@ -13,7 +14,7 @@ import { findFreePort } from '../http/server.js';
 import { PoolMetrics } from '../metrics/aggregate.js';
 import { serverSecret } from '../stream/sasl/secret.js';
 import { CertificateStore } from '../stream/tls/certificates.js';
-import { enterCluster } from './cluster.js';
+import { enterCluster, type ClusterEntry } from './cluster.js';
 import { createLogger } from './log.js';
 import { Openings } from './openings.js';
 import type { WorkerReady, WorkerSettings } from './worker.js';
@@ -52,6 +53,19 @@ export async function startServer(config: Config, options: { json: boolean }): P
   // Made here once, so that workers that start together find it.
   await CertificateStore.open({ config, log });
   const cluster = config.store === 'redis' ? await enterCluster(config, log) : undefined;
+  try {
+    await serve(config, options, log, cluster);
+  } finally {
+    await cluster?.redis.close();
+  }
+}
+
+async function serve(
+  config: Config,
+  options: { json: boolean },
+  log: Logger,
+  cluster: ClusterEntry | undefined,
+): Promise<void> {
   const secrets = cluster?.secrets ?? {
     secret: await serverSecret(config.data_dir),
     proofKey: randomBytes(32),
@@ -110,7 +124,6 @@ export async function startServer(config: Config, options: { json: boolean }): P
   const stop = stopper(async () => {
     await supervisor.stop();
     await control.close();
-    await cluster?.redis.close();
   });
   // From here on, so that a signal that answers the line of readiness, or comes before it, finds us.
   let asked = false;
