@@ -16,6 +16,8 @@ export function sweep(connections: Set<Connection>, config: Config): () => void 
   const timer = setInterval(() => {
     const now = Date.now();
     for (const connection of connections) {
+      // Its last bytes are on their way, and that has a time of its own.
+      if (connection.isClosing) continue;
       if (connection.bound === undefined) {
         if (!connection.relayed && now - connection.since > login) {
           count(counters.drops, 'authentication_timeout');

@@ -124,6 +124,18 @@ describe('the time before login (limits.authentication_seconds)', () => {
     await bystander.ping();
     expect(await drops('authentication_timeout')).toBeGreaterThanOrEqual(STALLING.length);
   });
+
+  it('is not what ends a stream that was closed in order, however long its client leaves the connection open', async () => {
+    const leaving = await RawClient.login(server, { user: 'juliet' });
+    // The next one's whole time goes by: so does that of the first.
+    await (await opened({})).expectStreamError('connection-timeout');
+    const before = await drops('authentication_timeout');
+    leaving.pauseReading();
+    leaving.write('</stream:stream>');
+    while ((await metric(server, 'thrum_connections')) !== 1) await bystander.ping();
+    expect(await drops('authentication_timeout')).toBe(before);
+    leaving.cut();
+  });
 });
 
 describe('connections of one address (limits.connections_per_address)', () => {
