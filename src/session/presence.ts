@@ -99,7 +99,7 @@ function directed(session: Session, type: number, to: string): Next {
   }
   if (jid.local === '') return undefined;
   if (type === TYPE.none) {
-    if ((session.directed?.size ?? 0) >= DIRECTED_MAX) {
+    if ((session.directed?.size ?? 0) >= DIRECTED_MAX && !session.directed!.has(jid.full)) {
       bounce(session, 'presence', type, to, refuse('policy-violation', { text: 'too many directed presences' }));
       return undefined;
     }

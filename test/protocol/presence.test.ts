@@ -199,6 +199,17 @@ describe('directed presence (RFC 6121 §4.6)', () => {
     },
   );
 
+  it('is kept with so many, who hear of changes still; further ones are refused', async () => {
+    const balcony = await juliet('balcony');
+    balcony.send(`<presence to='${romeo.jid}'/>`);
+    for (let i = 1; i < 1000; i++) balcony.send(`<presence to='nobody${i}@localhost/x'/>`);
+    balcony.send(`<presence to='${romeo.jid}' id='change'><show>away</show></presence>`);
+    balcony.send(`<presence to='nobody@localhost/x' id='more'/>`);
+    expect(errorOf(await balcony.expect({ name: 'presence', type: 'error' })).condition).toBe('policy-violation');
+    await romeo.expect(presence(balcony, { id: 'change' }));
+    await balcony.expectNothing({ name: 'presence', type: 'error' });
+  });
+
   it('of a type that does not exist comes back', async () => {
     const balcony = await juliet('balcony');
     balcony.send(`<presence id='n' type='sunny' to='${romeo.jid}'/>`);
