@@ -69,7 +69,10 @@ export class Connection implements Receiver {
     this.negotiation = new Negotiation(this);
     host.connections.add(this);
     host.log.debug({ connection: this.id, address: transport.remoteAddress, via: transport.kind }, 'connected');
-    if (this.input.handle === 0) this.fail({ condition: 'resource-constraint', text: 'too many streams' });
+    // Not from in here: the transport would tell of its end somebody whom it does not know yet.
+    if (this.stream === 0) {
+      queueMicrotask(() => this.fail({ condition: 'resource-constraint', text: 'too many streams' }));
+    }
   }
 
   /** The carrier is gone. */
@@ -232,6 +235,7 @@ export class Connection implements Receiver {
     this.lang = lang;
     this.headerSent = true;
     this.negotiation = undefined;
+    if (this.stream === 0) return;
     scanner.limit(this.stream, config.limits.stanza_bytes);
     if (this.transport.framed) return;
     const header = Buffer.from(`<stream:stream xmlns='jabber:client' xmlns:stream='${NS_STREAM}' version='1.0'>`);

@@ -1,4 +1,5 @@
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { NS, PASSWORD, RawClient, type ConnectOptions, type Via } from '../support/client.js';
@@ -135,6 +136,41 @@ describe('the time before login (limits.authentication_seconds)', () => {
     while ((await metric(server, 'thrum_connections')) !== 1) await bystander.ping();
     expect(await drops('authentication_timeout')).toBe(before);
     leaving.cut();
+  });
+});
+
+/** Files that this process, and those it starts, may open. */
+const files = linux ? Number(/^Max open files\s+\d+\s+(\d+)/m.exec(readFileSync('/proc/self/limits', 'utf8'))?.[1]) : 0;
+
+describe.skipIf(files < 20_000)('streams (limits.scanner_bytes)', () => {
+  serverWith({ 'limits.scanner_bytes': 16 * 1024 * 1024, 'limits.enabled': false });
+
+  it('are so many; whoever comes beyond is told so, however it comes', async () => {
+    const sockets: Socket[] = [];
+    // The bystander has one.
+    const most = (16 * 1024 * 1024) / 2048 - 1;
+    while (sockets.length < most) {
+      const some = Array.from({ length: Math.min(256, most - sockets.length) }, () => connect(server.c2s, server.host));
+      await Promise.all(
+        some.map((socket) =>
+          once(
+            socket.on('error', () => undefined),
+            'connect',
+          ),
+        ),
+      );
+      sockets.push(...some);
+    }
+    while ((await metric(server, 'thrum_connections')) !== most + 1);
+    for (const via of ['tcp', 'tls', 'websocket'] as Via[]) {
+      const late = await RawClient.connect(server, { via });
+      if (via !== 'websocket') late.begin('');
+      await late.expectStreamError('resource-constraint');
+    }
+    await bystander.ping();
+    for (const socket of sockets) socket.destroy();
+    while ((await metric(server, 'thrum_connections')) !== 1);
+    await (await RawClient.login(server, { user: 'juliet', via: 'websocket' })).close();
   });
 });
 

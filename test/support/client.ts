@@ -137,7 +137,7 @@ export class RawClient {
   }
 
   get framed(): boolean {
-    return this.carrier.webSocket !== undefined;
+    return this.via === 'websocket' || this.via === 'wss';
   }
 
   get bareJid(): string {

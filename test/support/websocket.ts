@@ -63,7 +63,10 @@ export class WebSocketClient {
         const client = new WebSocketClient(socket, events);
         socket.on('data', (bytes: Buffer) => client.receive(bytes));
         resolve(client);
-        client.receive(head.subarray(end + 4));
+        // What came with the answer is for whoever awaits the client: it comes when that one has it.
+        socket.pause();
+        socket.unshift(head.subarray(end + 4));
+        setImmediate(() => socket.resume());
       };
       socket.on('data', onData);
       socket.once('close', ended);
