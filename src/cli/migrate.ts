@@ -101,10 +101,11 @@ function shownOn(bar: ProgressBar): Progress {
       bar.begin(title, amount && sum(amount));
     },
     at(counts) {
-      const parts = (['accounts', 'nodes', 'items'] as const)
-        .filter((kind) => total[kind] > 0)
-        .map((kind) => `${grouped(counts[kind])}/${grouped(total[kind])} ${kind}`);
-      bar.at(sum(counts), parts.join(', '));
+      const kinds = ['accounts', 'nodes', 'items'] as const;
+      bar.at(
+        sum(counts),
+        kinds.map((what) => ({ what, done: counts[what], total: total[what] })),
+      );
     },
   };
 }

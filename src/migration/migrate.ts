@@ -119,12 +119,12 @@ async function amount({ accounts, nodes, items }: Store, signal: AbortSignal): P
 /** Reads both sides again and compares them. Rejects when the signal fires. */
 export async function verify(migration: Omit<Migration, 'file' | 'route'>): Promise<Verdict> {
   const { source, target, names, progress, signal } = migration;
-  const read = async (store: Store, name: string): Promise<Digest> => {
-    progress.begin(`verifying ${name}`, await amount(store, signal));
+  const read = async (store: Store, side: string): Promise<Digest> => {
+    progress.begin(`verifying ${side}`, await amount(store, signal));
     let counts = NONE;
     return digest(store, (batch) => progress.at((counts = added(counts, batch))), signal);
   };
-  const verdict = { source: await read(source, names.source), target: await read(target, names.target) };
+  const verdict = { source: await read(source, 'the source'), target: await read(target, 'the target') };
   const same = KINDS.every(
     (kind) =>
       verdict.source[kind].count === verdict.target[kind].count &&

@@ -6,6 +6,8 @@ const WINDOW_MS = 10_000;
 const BAR_MS = 100;
 const LINE_MS = 5_000;
 const BAR_COLUMNS = 24;
+/** Of a terminal that is less wide, the bar takes half as much. */
+const WIDE = 100;
 
 export interface ProgressOptions {
   output: Output;
@@ -13,12 +15,20 @@ export interface ProgressOptions {
   now?: () => number;
 }
 
+/** What the work consists of. */
+export interface Share {
+  what: string;
+  done: number;
+  total: number;
+}
+
 /** How far long work has come: a bar on a terminal, lines elsewhere. */
 export class ProgressBar {
   private title = '';
   private total: number | undefined;
   private done = 0;
-  private details = '';
+  private shares: readonly Share[] = [];
+  private began = 0;
   private samples: { at: number; done: number }[] = [];
   private shown = -Infinity;
   private readonly now: () => number;
@@ -33,17 +43,18 @@ export class ProgressBar {
     this.title = title;
     this.total = total;
     this.done = 0;
-    this.details = '';
+    this.shares = [];
+    this.began = this.now();
     this.samples = [];
     this.shown = -Infinity;
     if (total === undefined) this.show();
   }
 
-  /** So much is done, which `details` put in words. */
-  at(done: number, details: string): void {
+  /** So much is done, of that. */
+  at(done: number, shares: readonly Share[]): void {
     const now = this.now();
     this.done = done;
-    this.details = details;
+    this.shares = shares;
     this.samples.push({ at: now, done });
     while (this.samples.length > 2 && this.samples[1]!.at < now - WINDOW_MS) this.samples.shift();
     if (now - this.shown < (this.options.output.isTTY ? BAR_MS : LINE_MS)) return;
@@ -61,25 +72,35 @@ export class ProgressBar {
   private show(): void {
     const { output } = this.options;
     this.shown = this.now();
-    const line = this.line();
-    if (output.isTTY) output.write(`\r${line.slice(0, (output.columns ?? 80) - 1)}\x1b[K`);
-    else output.write(`${line}\n`);
+    if (output.isTTY) output.write(`\r${this.line((output.columns ?? 80) - 1)}\x1b[K`);
+    else output.write(`${this.line(Infinity)}\n`);
   }
 
-  private line(): string {
-    const { title, total, done, details } = this;
-    if (total === undefined) return `${title}…`;
+  /** What does not fit is left out: how long it takes matters more than of what. */
+  private line(columns: number): string {
+    const { title, total, done } = this;
+    if (total === undefined) return `${title}…`.slice(0, columns);
     const share = total === 0 ? 1 : Math.min(1, done / total);
+    const width = columns < WIDE - 1 ? BAR_COLUMNS / 2 : BAR_COLUMNS;
+    const filled = Math.floor(share * width);
+    const bar = this.options.output.isTTY ? ` ${'█'.repeat(filled)}${'░'.repeat(width - filled)}` : ':';
     const rate = this.rate();
-    const filled = Math.floor(share * BAR_COLUMNS);
-    const parts = [
-      this.options.output.isTTY ? `${title} ${'█'.repeat(filled)}${'░'.repeat(BAR_COLUMNS - filled)}` : `${title}:`,
-      `${Math.floor(share * 100)} %`,
-      details,
-      ...(rate > 0 ? [`${grouped(Math.round(rate))}/s`] : []),
-      ...(rate > 0 && done < total ? [`${duration((total - done) / rate)} left`] : []),
-    ];
-    return parts.filter((part) => part !== '').join('  ');
+    const parts = [`${title}${bar}`, `${Math.floor(share * 100)} %`.padStart(5)];
+    if (done >= total) parts.push(`in ${duration((this.now() - this.began) / 1000)}`);
+    else if (rate > 0) parts.push(`${duration((total - done) / rate)} left`, `${grouped(Math.round(rate))}/s`);
+    const line = parts.join('  ');
+    const details = this.details(done >= total || columns === Infinity);
+    while (details.length > 0 && line.length + 2 + details.join(', ').length > columns) details.shift();
+    return details.length > 0 ? `${line}  ${details.join(', ')}` : line.slice(0, columns);
+  }
+
+  /** In words: all of it, or what is not done yet. */
+  private details(all: boolean): string[] {
+    return this.shares
+      .filter(({ done, total }) => total > 0 && (all || done < total))
+      .map(({ what, done, total }) =>
+        done === total ? `${grouped(total)} ${what}` : `${grouped(done)}/${grouped(total)} ${what}`,
+      );
   }
 
   private rate(): number {
