@@ -1,5 +1,7 @@
+import { hostname } from 'node:os';
 import type { Config } from '../config/config.js';
 import { defaults } from '../config/config.js';
+import { placeOf } from '../redis/settings.js';
 
 /** What a started broker can tell of itself. A port is undefined when its listener is off. */
 export interface Started {
@@ -68,7 +70,7 @@ export function banner(info: Started): string {
   const column = Math.max(...open.map(([what]) => what.length));
   const workers = `${info.workers.length} worker${info.workers.length === 1 ? '' : 's'}`;
   const parts = [
-    `Thrum ${info.version} serves ${config.domain} with ${workers}, data in ${config.data_dir}`,
+    `Thrum ${info.version} serves ${config.domain} with ${workers}, data in ${dataOf(config)}`,
     open.map(([what, where]) => `  ${what.padEnd(column)}  ${where}`).join('\n'),
   ];
   if (info.admin) parts.push(adminNotice(info.admin));
@@ -86,6 +88,11 @@ export function banner(info: Started): string {
     'Ctrl-C stops the broker.',
   );
   return parts.join('\n\n');
+}
+
+function dataOf({ store, data_dir, redis, cluster }: Config): string {
+  if (store !== 'redis') return data_dir;
+  return `${placeOf(redis)}\nas host ${cluster.host || hostname()} of the cluster "${cluster.name}"`;
 }
 
 function bracketed(address: string): string {

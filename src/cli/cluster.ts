@@ -18,7 +18,7 @@ export async function clusterStatus(config: Config, options: { json?: boolean })
         `there is no cluster under "${config.redis.prefix}:" in this Redis`,
         'start a host with this configuration, or correct redis.url, redis.nodes or redis.prefix',
       );
-    return options.json ? JSON.stringify(reading, null, 2) : clusterTable(reading);
+    return options.json ? JSON.stringify(reading, null, 2) : clusterTable(reading, process.stdout.columns);
   } catch (error) {
     if (error instanceof RedisRefused || error instanceof RedisUnavailable) throw new CliError(error.message);
     throw error;

@@ -4,7 +4,7 @@ import { paths } from '../config/paths.js';
 import { claimKeyspace, keyspaceKey } from '../redis/keyspace.js';
 import { openRedis } from '../redis/open.js';
 import type { Redis } from '../redis/redis.js';
-import { settingsOf, written } from '../redis/settings.js';
+import { placeOf } from '../redis/settings.js';
 import { openStore } from '../store/open.js';
 import type { Store } from '../store/store.js';
 import { serverSecret } from '../stream/sasl/secret.js';
@@ -45,17 +45,11 @@ async function openInRedis(config: Config, readOnly: boolean): Promise<Place> {
       await store.close();
       await redis.close();
     };
-    return { kind: 'redis', name: nameOf(config), store, close };
+    return { kind: 'redis', name: placeOf(config.redis), store, close };
   } catch (error) {
     await redis.close();
     throw error;
   }
-}
-
-function nameOf({ redis }: Config): string {
-  const { addresses, database, kind } = settingsOf(redis);
-  const where = addresses.map(written).join(', ');
-  return `Redis at ${where}${kind === 'cluster' ? '' : `/${database}`} under "${redis.prefix}:"`;
 }
 
 async function unused(redis: Redis): Promise<void> {

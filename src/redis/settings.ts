@@ -55,6 +55,13 @@ export function settingsOf(config: Config['redis']): Settings {
   };
 }
 
+/** Where Redis is, in words without a secret. */
+export function placeOf(config: Config['redis']): string {
+  const { addresses, database, kind } = settingsOf(config);
+  const where = addresses.map(written).join(', ');
+  return `Redis at ${where}${kind === 'cluster' ? '' : `/${database}`} under "${config.prefix}:"`;
+}
+
 /** @throws RedisRefused */
 function urlOf(text: string): URL {
   const url = parseRedisUrl(text);

@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
+import { clusterTable } from '../../src/cli/render/cluster-table.js';
 import type { ClusterReading } from '../../src/cli/cluster-reading.js';
 import type { Member } from '../../src/cluster/hosts/hosts.js';
 import { inboxKey } from '../../src/cluster/hosts/keys.js';
@@ -53,6 +54,7 @@ describe.skipIf(!redisInstalled)('thrum cluster status', () => {
     await enter(member(4097, { host: 'south', epoch: 12, draining: true }), 600_000);
     await enter(member(2, { slot: 1, pid: 102, epoch: 9 }), -5);
     await enter(member(1, { epoch: 8 }), 600_000);
+    await enter(member(3, { slot: 2 }), 200_000);
     for (let i = 0; i < 5; i++) await redis.command('SADD', 'thrum:held:{d017}:1', `ann@example.org/${i}`);
     await redis.command('SADD', 'thrum:held:{d003}:1', 'bob@example.org/x');
     await redis.command('SADD', 'thrum:held:{d017}:4097', 'eve@example.org/x');
@@ -64,9 +66,10 @@ describe.skipIf(!redisInstalled)('thrum cluster status', () => {
     const { code, out, err } = await status(...at());
     expect(err).toBe('');
     expect(code).toBe(0);
-    expect(out).toContain('fleet serves example.org: 2 hosts, 3 workers, 7 sessions\n');
+    expect(out).toContain('fleet serves example.org: 2 hosts, 4 workers, 7 sessions\n');
     expect(out).toMatch(/^north +0 +1 +8 +100 +0\.1\.0 +1:00:\d\d +\d+\.\d s +6 +0 +0 ms +0 B +serves$/m);
     expect(out).toMatch(/^north +1 +2 +9 +102 .* over +0 .* dead$/m);
+    expect(out).toMatch(/^north +2 +3 +1 +100 .* silent$/m);
     expect(out).toMatch(/^south +0 +4097 +12 .* 3 .* ms +\S+ K?B +drains$/m);
     expect(out).toContain('sessions in 128 shards: at least 0, median 0, at most 6 (shard 17)');
     expect(out).toMatch(/a single Redis\nmaster .*\n127\.0\.0\.1:\d+ +\d+\.\d+\.\d+ +/);
@@ -76,12 +79,23 @@ describe.skipIf(!redisInstalled)('thrum cluster status', () => {
     expect(json.workers.map(({ number, sessions }) => [number, sessions])).toEqual([
       [1, 6],
       [2, 0],
+      [3, 0],
       [4097, 1],
     ]);
-    expect(json.workers[2]!.inbox.entries).toBe(3);
-    expect(json.workers[2]!.inbox.age).toBeGreaterThanOrEqual(2000);
+    expect(json.workers[3]!.inbox.entries).toBe(3);
+    expect(json.workers[3]!.inbox.age).toBeGreaterThanOrEqual(2000);
     expect(json.shards).toEqual({ count: 128, min: 0, median: 0, max: 6, hottest: 17 });
     expect(json.redis.masters).toHaveLength(1);
+  });
+
+  it('leaves out what matters less where the terminal is narrow', async () => {
+    await enter(member(1, { host: 'north-1.example.org', epoch: 8 }), 600_000);
+    const reading = JSON.parse((await status(...at(), '--json')).out) as ClusterReading;
+    const heads = (columns?: number) => clusterTable(reading, columns).split('\n')[2]!.split(/ +/);
+    expect(heads()).toHaveLength(13);
+    expect(heads(100)).toEqual(heads().filter((head) => !['bytes', 'number'].includes(head)));
+    for (const line of clusterTable(reading, 80).split('\n').slice(2, 4)) expect(line.length).toBeLessThanOrEqual(80);
+    expect(heads(10)).toEqual(['host', 'worker', 'epoch', 'lease', 'sessions', 'inbox', 'state']);
   });
 
   it('says what is wrong in a sentence', async () => {

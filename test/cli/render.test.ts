@@ -165,5 +165,11 @@ describe('a start', () => {
     );
     const six = banner({ ...started, config: { ...defaults(), listen_address: '::1' } });
     expect(six).toContain('[::1]:5222');
+    const { redis, cluster } = defaults();
+    const config = { ...defaults(), store: 'redis' as const, cluster: { ...cluster, host: 'north' } };
+    const url = 'rediss://thrum:s3cret@10.0.0.9:6380/2';
+    expect(banner({ ...started, admin: undefined, config: { ...config, redis: { ...redis, url } } })).toMatch(
+      /^Thrum 1\.2\.3 serves localhost with 2 workers, data in Redis at 10\.0\.0\.9:6380\/2 under "thrum:"\nas host north of the cluster "thrum"\n\n/,
+    );
   });
 });

@@ -1,9 +1,9 @@
-import { printable, table } from '../text.js';
+import { printable, table, width } from '../text.js';
 import type { ClusterReading, MasterReading, WorkerReading } from '../cluster-reading.js';
 import { duration, grouped } from './progress.js';
 
-/** A cluster in the words of people. */
-export function clusterTable(reading: ClusterReading): string {
+/** A cluster in the words of people, on a terminal that wide. */
+export function clusterTable(reading: ClusterReading, columns = Infinity): string {
   const { cluster, domain, workers, departed, shards, redis } = reading;
   const hosts = new Set(workers.map(({ host }) => host)).size;
   const sessions = workers.reduce((sum, worker) => sum + worker.sessions, 0);
@@ -11,7 +11,7 @@ export function clusterTable(reading: ClusterReading): string {
     `${printable(cluster)} serves ${printable(domain)}: ${many(hosts, 'host')}, ${many(workers.length, 'worker')}, ` +
       many(sessions, 'session'),
   ];
-  if (workers.length > 0) parts.push(workersTable(workers));
+  if (workers.length > 0) parts.push(workersTable(workers, columns));
   parts.push(
     `sessions in ${shards.count} shards: at least ${grouped(shards.min)}, median ${grouped(shards.median)}, ` +
       `at most ${grouped(shards.max)} (shard ${shards.hottest})`,
@@ -27,38 +27,51 @@ const KINDS: Record<ClusterReading['redis']['kind'], string> = {
   cluster: 'a Redis Cluster',
 };
 
-function workersTable(workers: readonly WorkerReading[]): string {
-  const head = [
-    'host',
-    'worker',
-    'number',
-    'epoch',
-    'pid',
-    'version',
-    'up',
-    'lease',
-    'sessions',
-    'inbox',
-    'oldest',
-    'bytes',
-  ];
-  const rows = workers.map((worker) => [
-    printable(worker.host),
-    ...[worker.slot, worker.number, worker.epoch, worker.pid].map(String),
-    printable(worker.version),
-    duration(Math.max(0, Date.now() - worker.started) / 1000),
-    worker.leaseLeft > 0 ? `${(worker.leaseLeft / 1000).toFixed(1)} s` : 'over',
-    grouped(worker.sessions),
-    grouped(worker.inbox.entries),
-    `${grouped(worker.inbox.age)} ms`,
-    bytes(worker.inbox.bytes),
-    worker.leaseLeft <= 0 ? 'dead' : worker.draining ? 'drains' : 'serves',
-  ]);
-  return table(
-    [...head, 'state'],
-    rows,
-    head.slice(1).filter((title) => title !== 'version'),
-  );
+interface Column {
+  head: string;
+  cell: (worker: WorkerReading) => string;
+  /** Words; numbers stand to the right. */
+  words?: true;
+}
+
+const COLUMNS: readonly Column[] = [
+  { head: 'host', cell: ({ host }) => printable(host), words: true },
+  { head: 'worker', cell: ({ slot }) => String(slot) },
+  { head: 'number', cell: ({ number }) => String(number) },
+  { head: 'epoch', cell: ({ epoch }) => String(epoch) },
+  { head: 'pid', cell: ({ pid }) => String(pid) },
+  { head: 'version', cell: ({ version }) => printable(version), words: true },
+  { head: 'up', cell: ({ started }) => duration(Math.max(0, Date.now() - started) / 1000) },
+  { head: 'lease', cell: ({ leaseLeft }) => (leaseLeft > 0 ? `${(leaseLeft / 1000).toFixed(1)} s` : 'over') },
+  { head: 'sessions', cell: ({ sessions }) => grouped(sessions) },
+  { head: 'inbox', cell: ({ inbox }) => grouped(inbox.entries) },
+  { head: 'oldest', cell: ({ inbox }) => `${grouped(inbox.age)} ms` },
+  { head: 'bytes', cell: ({ inbox }) => bytes(inbox.bytes) },
+];
+/** On a terminal that is too narrow these go first, in this order. */
+const DISPENSABLE = ['bytes', 'number', 'pid', 'version', 'up', 'oldest'];
+
+function workersTable(workers: readonly WorkerReading[], columns: number): string {
+  // All renew their leases at the same pace: who has much less left than others is not heard of.
+  const longest = Math.max(...workers.map(({ leaseLeft }) => leaseLeft));
+  const state: Column = {
+    head: 'state',
+    cell: ({ leaseLeft, draining }) =>
+      leaseLeft <= 0 ? 'dead' : leaseLeft < longest / 2 ? 'silent' : draining ? 'drains' : 'serves',
+    words: true,
+  };
+  const all = [...COLUMNS, state];
+  for (let left = 0; ; left++) {
+    const shown = all.filter(({ head }) => !DISPENSABLE.slice(0, left).includes(head));
+    const rows = workers.map((worker) => shown.map(({ cell }) => cell(worker)));
+    const right = shown.filter(({ words }) => !words).map(({ head }) => head);
+    const text = table(
+      shown.map(({ head }) => head),
+      rows,
+      right,
+    );
+    if (left === DISPENSABLE.length || text.split('\n').every((line) => width(line) <= columns)) return text;
+  }
 }
 
 function mastersTable(masters: readonly MasterReading[]): string {
