@@ -55,6 +55,7 @@ export class Resumption {
 
   async resume(connection: Connection, user: string, previd: string, h: number): Promise<ResumeFailure | undefined> {
     const { bus, registry } = this.context;
+    connection.sayAll();
     const asked = new Set<number>();
     let worker: number | undefined = this.moving.departed.worker(previd) ?? Number.parseInt(previd, 36);
     for (let hop = 0; hop < HOPS; hop++) {

@@ -179,9 +179,7 @@ export class Session implements Bound {
     this.stopWaiting();
     this.connection?.abandon();
     this.connection = connection;
-    connection.outbox.flush();
-    connection.outbox = this.outbox;
-    connection.bind(this);
+    connection.carry(this, this.outbox);
   }
 
   /** Closes the session and its stream, e.g. because another session took the resource (RFC 6120 §7.7.2.2). */

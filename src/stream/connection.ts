@@ -5,6 +5,7 @@ import type { Element } from '../xml/element.js';
 import { domainpart } from '../jid/idna.js';
 import { parseJid, type Jid } from '../jid/jid.js';
 import { isResumable, streamError, type StreamFailure } from './errors.js';
+import { framed } from './framing.js';
 import { NS_STREAM, USUAL_SCOPE, isSupported, ownEnd, ownHeader, readHeader } from './header.js';
 import type { Bound, StreamHost } from './host.js';
 import { Input } from './input.js';
@@ -215,6 +216,21 @@ export class Connection implements Receiver {
     this.negotiation = undefined;
   }
 
+  /** The same for a session that was before, and has a queue; what this stream had to say is said ({@link sayAll}). */
+  carry(bound: Bound, outbox: Outbox): void {
+    this.outbox = outbox;
+    this.bind(bound);
+  }
+
+  /** All that negotiation has queued goes out now, whether the client reads or not: others have the next word. */
+  sayAll(): void {
+    const { outbox, transport } = this;
+    outbox.flush();
+    for (let shared = outbox.takeOne(); shared !== undefined; shared = outbox.takeOne()) {
+      transport.writeNow(transport.framed ? framed(undefined, shared) : shared.bytes);
+    }
+  }
+
   /** From here on bytes go, unread, to another worker. */
   relayTo(relay: Relay): void {
     this.relay = relay;
@@ -296,7 +312,8 @@ export class Connection implements Receiver {
   /** Last words, past the outbox: what is queued there may belong to a session that lives on. */
   private finish(resumable: boolean, error?: string): void {
     if (!this.headerSent) this.sendHeader();
-    this.outbox.flush();
+    if (this.lent) this.outbox.flush();
+    else this.sayAll();
     this.ending = true;
     this.letGo(!resumable);
     if (error !== undefined) this.transport.writeNow(Buffer.from(error));

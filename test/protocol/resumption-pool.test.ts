@@ -1,8 +1,10 @@
+import { connect } from 'node:net';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { NS, type Via, type XmlElement } from '../support/client.js';
+import { NS, PASSWORD, type Via, type XmlElement } from '../support/client.js';
 import { startServer, type TestServer } from '../support/server.js';
 import { burst } from './support/burst.js';
 import { Device, message, numbered, type DeviceOptions } from './support/device.js';
+import { metric } from './support/metrics.js';
 import { authenticatedAt, clientAt, deviceAt, liveWorkers, workerOf } from './support/places.js';
 
 const OUTBOX = 32 * 1024 * 1024;
@@ -90,6 +92,36 @@ describe('a device that comes back to other workers has each stanza once, in ord
       await pair.stop();
     }
   });
+});
+
+test('resumption takes nothing away from what was said before it and is not written yet, at any worker', async () => {
+  const resumed = () => metric(server, 'thrum_sessions_resumed_total');
+  // Answers that the client does not read, more than the kernel holds for it.
+  const ids = numbered(2000, 'r'.repeat(8000));
+  const register = ids.map((id) => `<iq type='get' id='${id}'><query xmlns='jabber:iq:register'/></iq>`);
+  const header = `<stream:stream xmlns='${NS.client}' xmlns:stream='${NS.streams}' to='localhost' version='1.0'>`;
+  const auth = `<auth xmlns='${NS.sasl}' mechanism='PLAIN'>${btoa(`\0device\0${PASSWORD}`)}</auth>`;
+  // Connections go to the workers in turns.
+  for (const _ of liveWorkers(server)) {
+    const device = await deviceAtHome();
+    device.cut();
+    const before = await resumed();
+    const socket = connect(server.c2s, server.host);
+    const resume = `<resume xmlns='${NS.sm}' previd='${device.id}' h='0'/>`;
+    socket.write([header, ...register, auth, header, resume].join(''));
+    while ((await resumed()) === before);
+    const parts: string[] = [''];
+    for await (const chunk of socket.setEncoding('latin1')) {
+      parts.push(String(chunk));
+      if (parts.slice(-2).join('').includes('<resumed ')) break;
+    }
+    const text = parts.join('');
+    const order = ['<mechanisms', ids[0]!, ids.at(-1)!, '<success', '<bind', '<resumed '].map((part) =>
+      text.indexOf(part),
+    );
+    expect(order).not.toContain(-1);
+    expect(order).toEqual(order.toSorted((a, b) => a - b));
+  }
 });
 
 describe('a session whose socket is at another worker', () => {
