@@ -1,6 +1,7 @@
 import { CHANNEL, PeerGone } from '../cluster/bus.js';
 import { counters } from '../metrics/counters.js';
 import type { Connection } from '../stream/connection.js';
+import { USUAL_SCOPE } from '../stream/header.js';
 import type { ResumeFailure, StreamHost } from '../stream/host.js';
 import type { Transport, TransportKind } from '../stream/transport.js';
 import type { RelayInlet, Relays } from '../stream/relay.js';
@@ -20,6 +21,8 @@ interface Claim {
   framed: boolean;
   remoteAddress: string;
   lang: string;
+  /** The namespaces that the stream's header declared, unless they are the usual ones. */
+  scope?: Record<string, string>;
 }
 
 /** What that one says: nothing when it carries on by the relay. */
@@ -92,8 +95,9 @@ export class Resumption {
   ): Promise<Answer> {
     const outlet = this.relays.outlet(worker, connection);
     const { kind, secure, framed, remoteAddress } = connection.transport;
-    const { lang } = connection;
+    const { lang, scope } = connection;
     const claim: Claim = { user, previd, h, relay: outlet.id, kind, secure, framed, remoteAddress, lang };
+    if (scope !== USUAL_SCOPE) claim.scope = scope;
     let answer: Answer;
     try {
       const { bus } = this.context;
@@ -190,7 +194,7 @@ export class Resumption {
   private relay(session: Session, claim: Claim, inlet: RelayInlet): void {
     const connection = this.connect(inlet);
     inlet.receiver = connection;
-    connection.adopted(claim.lang);
+    connection.adopted(claim.lang, claim.scope);
     this.carryOn(session, connection, claim.h);
   }
 }

@@ -6,7 +6,7 @@ import { domainpart } from '../jid/idna.js';
 import { parseJid, type Jid } from '../jid/jid.js';
 import { isResumable, streamError, type StreamFailure } from './errors.js';
 import { framed } from './framing.js';
-import { NS_STREAM, USUAL_SCOPE, isSupported, ownEnd, ownHeader, readHeader } from './header.js';
+import { NS_STREAM, USUAL_SCOPE, isSupported, likeHeader, ownEnd, ownHeader, readHeader } from './header.js';
 import type { Bound, StreamHost } from './host.js';
 import { Input } from './input.js';
 import { Negotiation } from './negotiation.js';
@@ -245,16 +245,17 @@ export class Connection implements Receiver {
     this.leave();
   }
 
-  /** A connection that another worker has negotiated goes on here: the peer's header is behind us. */
-  adopted(lang: string): void {
+  /** A connection that another worker has negotiated goes on here: the peer's header, with what it declared, is behind us. */
+  adopted(lang: string, scope = USUAL_SCOPE): void {
     const { scanner, config } = this.host;
     this.lang = lang;
+    this.scope = scope;
     this.headerSent = true;
     this.negotiation = undefined;
     if (this.stream === 0) return;
     scanner.limit(this.stream, config.limits.stanza_bytes);
     if (this.transport.framed) return;
-    const header = Buffer.from(`<stream:stream xmlns='jabber:client' xmlns:stream='${NS_STREAM}' version='1.0'>`);
+    const header = Buffer.from(likeHeader(scope));
     scanner.input.set(header, 0);
     scanner.feed(this.stream, header.length);
     scanner.next(this.stream);

@@ -95,6 +95,15 @@ export function ownHeader(framed: boolean, domain: string, to: string | undefine
     : `<?xml version='1.0'?><stream:stream xmlns='${NS_CLIENT}' xmlns:stream='${NS_STREAM}' ${attributes}>`;
 }
 
+/** A peer's header as this server would have read it, with the namespaces that it declared. */
+export function likeHeader(scope: Readonly<Record<string, string>>): string {
+  const root = scope['stream'] === NS_STREAM ? 'stream:stream' : 'stream';
+  const declared = Object.entries(scope).map(
+    ([prefix, namespace]) => ` xmlns${prefix === '' ? '' : `:${prefix}`}='${escapeAttr(namespace)}'`,
+  );
+  return `<${root}${declared.join('')} version='1.0'>`;
+}
+
 const STREAM_END = Buffer.from('</stream:stream>');
 const FRAME_END = Buffer.from(`<close xmlns='${NS_FRAMING}'/>`);
 

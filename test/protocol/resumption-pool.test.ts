@@ -1,12 +1,13 @@
 import { connect } from 'node:net';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { NS, PASSWORD, type Via, type XmlElement } from '../support/client.js';
+import { NS, PASSWORD, RawClient, type Via, type XmlElement } from '../support/client.js';
 import { startServer, type TestServer } from '../support/server.js';
 import { burst } from './support/burst.js';
 import { Device, message, numbered, type DeviceOptions } from './support/device.js';
 import { metric } from './support/metrics.js';
-import { authenticatedAt, clientAt, deviceAt, liveWorkers, workerOf } from './support/places.js';
+import { authenticatedAt, clientAt, deviceAt, liveWorkers, placed, workerOf } from './support/places.js';
 
+const PLAIN = btoa(`\0device\0${PASSWORD}`);
 const OUTBOX = 32 * 1024 * 1024;
 let server: TestServer;
 beforeAll(async () => {
@@ -100,7 +101,7 @@ test('resumption takes nothing away from what was said before it and is not writ
   const ids = numbered(2000, 'r'.repeat(8000));
   const register = ids.map((id) => `<iq type='get' id='${id}'><query xmlns='jabber:iq:register'/></iq>`);
   const header = `<stream:stream xmlns='${NS.client}' xmlns:stream='${NS.streams}' to='localhost' version='1.0'>`;
-  const auth = `<auth xmlns='${NS.sasl}' mechanism='PLAIN'>${btoa(`\0device\0${PASSWORD}`)}</auth>`;
+  const auth = `<auth xmlns='${NS.sasl}' mechanism='PLAIN'>${PLAIN}</auth>`;
   // Connections go to the workers in turns.
   for (const _ of liveWorkers(server)) {
     const device = await deviceAtHome();
@@ -154,6 +155,32 @@ describe('a session whose socket is at another worker', () => {
       await client.close();
     }
     await peer.close();
+  });
+
+  test("goes by the namespaces that its own stream's header declares (RFC 6120 §4.8)", async () => {
+    const peer = await server.client('peer');
+    const device = await deviceAtHome();
+    device.cut();
+    const client = await placed(
+      server,
+      (worker) => worker !== home(),
+      async () => {
+        const client = await RawClient.connect(server);
+        await client.open();
+        client.write(`<auth xmlns='${NS.sasl}' mechanism='PLAIN'>${PLAIN}</auth>`);
+        await client.expect('success');
+        client.begin(
+          `<stream:stream xmlns:stream='${NS.streams}' xmlns='${NS.client}' xmlns:x='urn:x?a&amp;b' version='1.0'>`,
+        );
+        await client.expect('features');
+        return client;
+      },
+    );
+    expect((await device.resumeOn(client)).name).toBe('resumed');
+    client.write(`<message to='${peer.jid}'><x:note/></message>`);
+    const note = (await peer.message()).get('note');
+    expect([note.name, note.ns]).toEqual(['note', 'urn:x?a&b']);
+    await client.close();
   });
 
   test('ends for good with </stream:stream>', async () => {

@@ -34,7 +34,7 @@ export function workerOf(server: TestServer, client: RawClient): number {
 }
 
 /** Makes clients until one is at a worker that fits; the others leave. */
-async function placed(
+export async function placed(
   server: TestServer,
   fits: (worker: number) => boolean,
   make: () => Promise<RawClient>,
