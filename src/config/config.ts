@@ -278,7 +278,9 @@ export const schema = z.strictObject({
       connections_per_address: whole(1).default(1000).describe('Open connections from one IP address per worker.'),
       bytes_per_second: whole(1000)
         .default(1 * MIB)
-        .describe('Lasting rate of bytes read from one connection; a faster sender is slowed, not closed.'),
+        .describe(
+          'Lasting rate of bytes read from one connection; a faster sender is slowed, and closed only where it cannot be: over WebSocket.',
+        ),
       burst_bytes: whole(10_000)
         .default(4 * MIB)
         .describe('Bytes that one connection may send at once above the lasting rate.'),

@@ -39,7 +39,7 @@ export const dropReasons = {
   failed_authentications_per_minute: 'a login refused, since its address had failed too often',
   registrations_per_hour: 'an account refused, since its address had made too many',
   store_unavailable: 'a request to the pub-sub service that the store did not answer in time; it was told to wait',
-  rate_slowed: 'nothing lost: a sender over `limits.bytes_per_second` was read more slowly',
+  rate_slowed: 'nothing lost: a sender over `limits.bytes_per_second` was slowed down',
 
   // Between workers.
   bus_frame_too_large: 'a message between workers over the largest frame; a bug, report it',

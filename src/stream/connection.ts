@@ -103,7 +103,7 @@ export class Connection implements Receiver {
 
   /** Nothing waits to be handled or written. */
   get idle(): boolean {
-    return !this.input.held && this.outbox.empty && this.transport.writable;
+    return !this.input.busy && this.outbox.empty && this.transport.writable;
   }
 
   // --- input ---------------------------------------------------------------------------------------------------------

@@ -8,6 +8,8 @@ import type { Receiver } from './transport.js';
 
 /** Bytes that may wait while one stanza is being handled, before reading stops. */
 const HELD_BYTES = 64 * 1024;
+/** What keeping a message costs beside its bytes. */
+const KEPT_OVERHEAD = 128;
 
 /**
  * The way of a stream's bytes through the scanner: what it finds is handled one event after the other, at the pace
@@ -17,9 +19,14 @@ export class Input {
   /** Scanner handle; 0 when there was no room for another stream. */
   readonly handle: number;
   /** A stanza is being handled, and what came behind it waits. */
-  held = false;
+  private held = false;
+  /** More has come than may within that time: what comes now waits. */
+  private slowed = false;
+  /** Too much waits: nothing is read. */
   private paused = false;
+  /** WebSocket messages that wait, and their bytes. */
   private waiting: Uint8Array[] = [];
+  private kept = 0;
   private readonly bucket: TokenBucket | undefined;
 
   constructor(private readonly connection: Connection) {
@@ -33,9 +40,18 @@ export class Input {
     if (limits.enabled) this.bucket = new TokenBucket(limits.bytes_per_second, limits.burst_bytes);
   }
 
+  /** Something has come and is not handled. */
+  get busy(): boolean {
+    return this.held || this.waiting.length > 0;
+  }
+
   receive(bytes: Uint8Array, last: boolean): void {
-    if (this.bucket !== undefined && !this.bucket.take(bytes.length)) this.slowDown(this.bucket.wait());
-    if (this.held && this.connection.transport.framed) return this.keep(bytes);
+    const { bucket } = this;
+    if ((this.held || this.slowed) && this.connection.transport.framed) {
+      bucket?.take(bytes.length);
+      return this.keep(bytes);
+    }
+    if (bucket !== undefined && !bucket.take(bytes.length)) this.slowDown(bucket);
     this.scan(bytes, last);
   }
 
@@ -43,7 +59,7 @@ export class Input {
     const { connection, handle } = this;
     const { scanner } = connection.host;
     const window = scanner.input.length;
-    for (let at = 0; at < bytes.length && !connection.isOver; at += window) {
+    for (let at = 0; at < bytes.length && !connection.isClosing; at += window) {
       const part = bytes.length <= window ? bytes : bytes.subarray(at, at + window);
       scanner.input.set(part, 0);
       this.drive(scanner.feed(handle, part.length));
@@ -96,34 +112,52 @@ export class Input {
     if (connection.relayed) return;
     this.drive(scanner.next(handle));
     if (connection.transport.framed && !this.held && !connection.isOver) this.drive(scanner.endFrame(handle));
-    while (this.waiting.length > 0 && !this.held && !connection.isOver) this.scan(this.waiting.shift()!, true);
+    this.goOn();
+  }
+
+  /** What waited is handled, as far as it may be now. */
+  private goOn(): void {
+    const { connection } = this;
+    while (this.waiting.length > 0 && !this.held && !this.slowed && !connection.isClosing) {
+      const message = this.waiting.shift()!;
+      this.kept -= message.length + KEPT_OVERHEAD;
+      if (this.bucket !== undefined && !this.bucket.take(0)) this.slowDown(this.bucket);
+      this.scan(message, true);
+    }
     connection.leave();
     if (!this.held && !connection.isOver) this.resume();
   }
 
-  /** A WebSocket cannot be paused: what comes while a stanza is handled is copied, up to the stanza limit. */
+  /** A WebSocket cannot be paused: what comes while a stanza is handled, or too fast, is copied, up to the stanza limit. */
   private keep(bytes: Uint8Array): void {
-    const kept = this.waiting.reduce((sum, part) => sum + part.length, bytes.length);
-    if (kept > this.connection.host.config.limits.stanza_bytes + HELD_BYTES) {
-      const text = 'too much sent while a request is being handled';
+    this.kept += bytes.length + KEPT_OVERHEAD;
+    if (this.kept > this.connection.host.config.limits.stanza_bytes + HELD_BYTES) {
+      const text = 'too much sent while a request is being handled, or faster than is allowed';
       return this.connection.fail({ condition: 'policy-violation', text });
     }
     this.waiting.push(Uint8Array.from(bytes));
   }
 
-  private slowDown(milliseconds: number): void {
-    const { connection } = this;
+  /** Nothing is read until what came too fast would have come in time. */
+  private slowDown(bucket: TokenBucket): void {
+    if (this.slowed) return;
+    this.slowed = true;
     count(counters.drops, 'rate_slowed');
-    connection.transport.pause();
-    setTimeout(() => {
-      if (!connection.isOver && !this.paused) connection.transport.resume();
-    }, milliseconds).unref();
+    this.connection.transport.pause();
+    const look = (): void => {
+      if (this.connection.isOver) return;
+      if (!bucket.take(0)) return void setTimeout(look, bucket.wait()).unref();
+      this.slowed = false;
+      if (!this.paused) this.connection.transport.resume();
+      if (!this.connection.relayed && !this.held) this.goOn();
+    };
+    setTimeout(look, bucket.wait()).unref();
   }
 
   private resume(): void {
     if (!this.paused) return;
     this.paused = false;
-    this.connection.transport.resume();
+    if (!this.slowed) this.connection.transport.resume();
   }
 
   /** What is not handled yet, and all that comes, is for another. */
@@ -132,6 +166,7 @@ export class Input {
     if (rest.length > 0) other.receive(rest, false);
     for (const message of this.waiting) other.receive(message, true);
     this.waiting = [];
+    this.kept = 0;
     this.resume();
   }
 

@@ -309,18 +309,33 @@ describe('what one client, account or address may do', () => {
     for (const client of [held[2]!, held[3]!, late]) await client.close();
   });
 
-  it('is a rate: a flood is slowed down, nothing of it is lost, others pass (limits.bytes_per_second)', async () => {
-    const juliet = await RawClient.login(server, { user: 'juliet' });
+  it.each(['tcp', 'websocket'] as Via[])(
+    'is a rate: a flood over %s is slowed down, nothing of it is lost, others pass (limits.bytes_per_second)',
+    async (via) => {
+      const juliet = await RawClient.login(server, { user: 'juliet', via });
+      const before = await drops('rate_slowed');
+      const romeo = await RawClient.login(server, { user: 'romeo' });
+      const count = 150;
+      const filling = 'x'.repeat(1000);
+      for (let i = 0; i < count; i++)
+        juliet.send(`<message to='${romeo.jid}' id='${i}'><body>${filling}</body></message>`);
+      await romeo.message({ id: '0' });
+      await bystander.ping();
+      for (let i = 1; i < count; i++) expect((await romeo.message()).attr('id')).toBe(String(i));
+      expect(await drops('rate_slowed')).toBeGreaterThan(before);
+      await juliet.close();
+      await romeo.close();
+    },
+  );
+
+  it('is a rate for WebSockets, too, whose reading cannot be stopped: only so much is kept of a flood', async () => {
+    const juliet = await RawClient.login(server, { user: 'juliet', via: 'websocket' });
     const romeo = await RawClient.login(server, { user: 'romeo' });
-    const count = 150;
-    const filling = 'x'.repeat(1000);
-    for (let i = 0; i < count; i++)
-      juliet.send(`<message to='${romeo.jid}' id='${i}'><body>${filling}</body></message>`);
-    await romeo.message({ id: '0' });
-    await bystander.ping();
-    for (let i = 1; i < count; i++) expect((await romeo.message()).attr('id')).toBe(String(i));
-    expect(await drops('rate_slowed')).toBeGreaterThan(0);
-    await juliet.close();
+    const filling = 'x'.repeat(10_000);
+    for (let i = 0; i < 1000; i++) juliet.send(`<message to='${romeo.jid}'><body>${filling}</body></message>`);
+    await juliet.expectStreamError('policy-violation');
+    await romeo.ping();
+    expect(romeo.unread.length).toBeLessThan(500);
     await romeo.close();
   });
 
