@@ -40,10 +40,7 @@ export async function subscribe(
   if (known instanceof Refusal) return known;
   const { facts } = known;
   const may = facts.maySubscribe(subscriber.bare);
-  if (may === 'no') {
-    const listed = facts.affiliation(subscriber.bare) !== 'none';
-    return new Refusal(listed ? 'forbidden' : 'closed-node');
-  }
+  if (may === 'no') return notAllowed(facts, subscriber.bare);
   if (!facts.policy.config.subscribe) return unsupported('subscribe');
   const { nodes } = engine.store;
   const before = await nodes.subscription(name, subscriber.full);
@@ -61,7 +58,8 @@ export async function subscribe(
     options: { ...options },
     created: before?.created ?? Date.now(),
   };
-  if (!(await nodes.putSubscription(subscription))) return new Refusal('node-not-found');
+  const refused = await put(engine, subscription);
+  if (refused !== undefined) return refused;
   if (subscription.state === 'pending') {
     engine.notices.authorization(facts.owners(), subscription);
     return subscription;
@@ -125,9 +123,8 @@ export async function configureSubscription(
   const { subscription } = found;
   const options = changeOptions(expandOptions(subscription), submitted);
   if (options === undefined) return new Refusal('invalid-options');
-  if (!(await engine.store.nodes.putSubscription({ ...subscription, options: { ...options } }))) {
-    return new Refusal('node-not-found');
-  }
+  const refused = await put(engine, { ...subscription, options: { ...options } });
+  if (refused !== undefined) return refused;
   await engine.subscriptions.changed(subscription.node, subscription.jid, subscription.bare);
   return undefined;
 }
@@ -148,10 +145,29 @@ export async function subscriptionsOf(
 
 // --- changes of state ----------------------------------------------------------------------------------------------------------
 
+function notAllowed(facts: NodeFacts, bare: string): Refusal {
+  return new Refusal(facts.affiliation(bare) === 'none' ? 'closed-node' : 'forbidden');
+}
+
+/**
+ * Writes the subscription; a refusal when there is no such node, or there may be no such subscription any more. Owners who change who
+ * may look through the subscriptions after that (§8.7.4, §14.3), and do not find one that is written later by who looked before.
+ */
+async function put(engine: Engine, subscription: SubscriptionRecord): Promise<Refusal | undefined> {
+  const { node, jid, bare } = subscription;
+  if (!(await engine.store.nodes.putSubscription(subscription))) return new Refusal('node-not-found');
+  const now = await engine.node(node);
+  if (now instanceof Refusal) return now;
+  if (now.facts.maySubscribe(bare) !== 'no') return undefined;
+  await engine.store.nodes.removeSubscription(node, jid);
+  await engine.subscriptions.changed(node, jid, bare);
+  return notAllowed(now.facts, bare);
+}
+
 /** Subscribed from now on, by an owner's doing: the subscriber is told (§12.14) and gets the last item (§12.10). */
 export async function admit(engine: Engine, subscription: SubscriptionRecord): Promise<boolean> {
   const admitted: SubscriptionRecord = { ...subscription, state: 'subscribed' };
-  if (!(await engine.store.nodes.putSubscription(admitted))) return false;
+  if ((await put(engine, admitted)) !== undefined) return false;
   await engine.subscriptions.changed(admitted.node, admitted.jid, admitted.bare);
   engine.notices.subscription(admitted, 'subscribed');
   const jid = parseJid(admitted.jid);

@@ -3,7 +3,8 @@ import { Policies } from '../../src/pubsub/node.js';
 import { Nodes } from '../../src/pubsub/nodes.js';
 import type { NodeRecord } from '../../src/store/store.js';
 import { memoryStore } from './support/store.js';
-import { World, itemIds } from './support/world.js';
+import type { StanzaError } from '../../src/stream/stanza-error.js';
+import { NS, World, itemIds } from './support/world.js';
 
 /** Answers of `method` are taken at once, but handed out when the test opens the gate. */
 function gate<Key extends string>(
@@ -63,6 +64,29 @@ describe('what changes while something is being read', () => {
     await coming;
     await owner.publish('n', '1');
     expect([...leaves.take(), ...ends.take()]).toEqual([]);
+  });
+
+  it('an owner bans somebody who is just subscribing (XEP-0060 §8.9.2.1, §4.1)', async () => {
+    const store = memoryStore();
+    const world = new World({ store, workers: 2 });
+    const owner = await world.login('owner@localhost/r');
+    const banned = await world.login('banned@localhost/r', 1);
+    await owner.create('n', { send_last_published_item: 'never' });
+    // What the store knew of the subscriber was read before the ban, and the subscription is written after it.
+    const open = gate(store.nodes as never, 'subscription');
+    const subscribing = banned.iq('set', `<pubsub xmlns='${NS}'><subscribe node='n' jid='banned@localhost'/></pubsub>`);
+    await world.workers[1]!.bus.barrier();
+    await owner.own(
+      'set',
+      `<affiliations node='n'><affiliation jid='banned@localhost' affiliation='outcast'/></affiliations>`,
+    );
+    open();
+    const answer = (await subscribing) as StanzaError;
+    expect(answer.condition).toBe('forbidden');
+    await owner.publish('n', '1');
+    await world.quiet();
+    expect(banned.take().flatMap(itemIds)).toEqual([]);
+    expect(await store.nodes.subscriptionsOf('banned@localhost')).toEqual([]);
   });
 
   it("a node's facts change while they are read", async () => {
