@@ -3,6 +3,7 @@ import { RawClient } from '../support/client.js';
 import { RedisServer, redisInstalled, until } from '../support/redis.js';
 import type { TestServer } from '../support/server.js';
 import { SERVICE, create, publish, pubsub, storedItems, subscribe } from '../protocol/support/pubsub.js';
+import { metric } from '../protocol/support/metrics.js';
 import { nextItem, numbers, startHost } from './hosts.js';
 
 const KEPT = ['--appendonly', 'yes'];
@@ -39,6 +40,12 @@ describe.skipIf(!redisInstalled)('a Redis that goes away', () => {
   /** Everything works again, for the same connections, without a restart of a broker. */
   async function whole(item: string): Promise<void> {
     await until('hosts that are ready', async () => (await ready(a)) && (await ready(b)));
+    // They may have taken each other for dead, and what is published before they meet again goes to nobody at the other.
+    await until('hosts that have met', async () => {
+      await sensor.request('set', pubsub(publishing('loose', `before-${item}`)), SERVICE);
+      await far.ping();
+      return far.unread.some((element) => element.toString().includes(`before-${item}`));
+    });
     await sensor.request('set', pubsub(publishing('kept', item)), SERVICE);
     await sensor.request('set', pubsub(publishing('loose', item)), SERVICE);
     for (const reader of [near, far]) {
@@ -86,6 +93,8 @@ describe.skipIf(!redisInstalled)('a Redis that goes away', () => {
   });
 
   test('that has lost its sessions and leases gets them again', async () => {
+    const lost = (host: TestServer) => metric(host, 'thrum_cluster_leases_lost_total');
+    const before = [await lost(a), await lost(b)];
     const keys = (await redis.keys()).filter((key) => /^thrum:(cluster|sessions|held|watch|inbox)/.test(key));
     expect(keys.length).toBeGreaterThan(4);
     await redis.command('DEL', ...keys);
@@ -93,6 +102,7 @@ describe.skipIf(!redisInstalled)('a Redis that goes away', () => {
       const found = (await redis.keys()).filter((key) => /^thrum:(sessions|cluster:leases)/.test(key));
       return found.length >= 3 + 1;
     });
+    await until('both hosts to have noticed', async () => (await lost(a)) > before[0]! && (await lost(b)) > before[1]!);
     await whole('after-loss');
   });
 
