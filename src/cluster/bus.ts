@@ -31,10 +31,26 @@ export interface Bus {
   /** Called for every peer that is there or comes; frames sent in the call are the first that the peer gets from us. */
   onPeerUp(listener: (peer: number) => void): void;
   onPeerDown(listener: (peer: number) => void): void;
+  /**
+   * One listener per channel, for frames whose peer went down before it had confirmed them: in the order in which they were sent,
+   * after all have heard that it is down. For what must not vanish with a dead worker.
+   *
+   * While the sender lives, none of the channel's frames is lost: a frame was handled by its peer, or comes back, or both. Both are
+   * those that the peer handled in the last moments before its death, up to {@link CONFIRM_MS} and the way of its confirmation;
+   * a peer that leaves in order confirms all it has handled. Where the sender is dead, too, what it had put into an inbox in Redis comes
+   * back at one of the living, and what it had not is lost.
+   */
+  onUndelivered(channel: Channel, listener: UndeliveredListener): void;
   close(): Promise<void>;
 }
 
 export type BusListener = (from: number, body: Buffer) => void | Uint8Array | Promise<Uint8Array>;
+
+/** `body` is valid only during the call. `lives`: the peer is there, but the way to it began anew, and this frame never got to it. */
+export type UndeliveredListener = (peer: number, body: Buffer, lives: boolean) => void;
+
+/** How late a frame is confirmed that would come back otherwise, in milliseconds. */
+export const CONFIRM_MS = 20;
 
 /** Who speaks to whom: one number per use of the bus, each owned by one module. */
 export const CHANNEL = {

@@ -26,10 +26,12 @@ export const CONTROL = {
   barrier: 253,
   /** u32 id */
   barrierDone: 254,
+  /** u32: so many of the frames that would come back were handled by now. On Unix sockets only. */
+  confirmed: 255,
 } as const;
 export type FrameKind = Channel | (typeof CONTROL)[keyof typeof CONTROL];
 
-const MAGIC = Buffer.from('THRUMBUS1', 'latin1');
+const MAGIC = Buffer.from('THRUMBUS2', 'latin1');
 export const GREETING_BYTES = MAGIC.length + 4;
 
 export function greeting(number: number): Buffer {

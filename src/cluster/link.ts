@@ -33,6 +33,11 @@ export class Link {
     return this.batch.used + this.sealedBytes + this.inFlight;
   }
 
+  /** Something is to be flushed. */
+  get filled(): boolean {
+    return this.batch.used > 0;
+  }
+
   add(kind: number, length: number, parts: readonly Uint8Array[]): void {
     if (this.closed) return;
     const size = FRAME_HEADER + length;

@@ -1,7 +1,7 @@
 import { unlink } from 'node:fs/promises';
 import { createServer, type Server, type Socket } from 'node:net';
 import { count, counters } from '../metrics/counters.js';
-import { PeerGone, type Bus, type Channel } from './bus.js';
+import { CONFIRM_MS, PeerGone, type Bus, type Channel } from './bus.js';
 import { CONTROL, FRAME_MAX, GREETING_BYTES, greeted } from './frames.js';
 import { Intake } from './intake.js';
 import { Link } from './link.js';
@@ -40,13 +40,15 @@ export class LocalBus extends WatchedBus implements Bus {
   readonly self: number;
 
   private readonly known = new Map<number, Peer>();
-  private links: Link[] = [];
+  /** Those that are up. */
+  private reached: Peer[] = [];
   private readonly ended = new Set<number>();
   protected readonly talk: Talk;
   private server: Server | undefined;
   private path = '';
   private scheduled = false;
   private watch: NodeJS.Timeout | undefined;
+  private confirmation: NodeJS.Timeout | undefined;
   private closed = false;
   private drained: (() => void) | undefined;
 
@@ -55,7 +57,7 @@ export class LocalBus extends WatchedBus implements Bus {
     this.self = options.self;
     const post = (number: number, kind: number, parts: readonly Uint8Array[]): void => {
       const peer = this.known.get(number);
-      if (peer?.up && peer.link) this.post(peer.link, kind, parts);
+      if (peer?.up) this.post(peer, kind, parts);
     };
     this.talk = new Talk(options.self, post, options.onError);
   }
@@ -91,14 +93,14 @@ export class LocalBus extends WatchedBus implements Bus {
   }
 
   send(peer: number, channel: Channel, ...parts: Uint8Array[]): void {
-    const link = this.known.get(peer)?.link;
-    if (link && this.peers.has(peer)) this.post(link, channel, parts);
+    const known = this.known.get(peer);
+    if (known?.up) this.post(known, channel, parts);
   }
 
   broadcast(channel: Channel, ...parts: Uint8Array[]): void {
     // A peer may be dropped on the way, which makes a new list.
-    const { links } = this;
-    for (let i = 0; i < links.length; i++) this.post(links[i]!, channel, parts);
+    const { reached } = this;
+    for (let i = 0; i < reached.length; i++) this.post(reached[i]!, channel, parts);
   }
 
   request(peer: number, channel: Channel, body: Uint8Array, timeoutMs?: number): Promise<Buffer> {
@@ -107,7 +109,7 @@ export class LocalBus extends WatchedBus implements Bus {
   }
 
   barrier(peers?: readonly number[]): Promise<void> {
-    if (this.links.length === 0 || this.closed) return SETTLED;
+    if (this.reached.length === 0 || this.closed) return SETTLED;
     this.schedule();
     return this.talk.barriers.join(peers);
   }
@@ -118,7 +120,7 @@ export class LocalBus extends WatchedBus implements Bus {
 
   get backlog(): number {
     let most = 0;
-    for (let i = 0; i < this.links.length; i++) most = Math.max(most, this.links[i]!.pending);
+    for (let i = 0; i < this.reached.length; i++) most = Math.max(most, this.reached[i]!.link!.pending);
     return most;
   }
 
@@ -134,13 +136,18 @@ export class LocalBus extends WatchedBus implements Bus {
     }
     this.closed = true;
     clearInterval(this.watch);
+    clearTimeout(this.confirmation);
     for (const peer of this.known.values()) {
+      // Nothing is handled any more: what was is not to come back.
+      peer.intake?.close();
+      this.confirm(peer);
+      peer.link?.flush();
       peer.close();
       this.talk.barriers.gone(peer.number);
     }
     this.known.clear();
     this.peers.clear();
-    this.links = [];
+    this.reached = [];
     this.talk.end();
     const { server } = this;
     if (!server) return;
@@ -193,7 +200,7 @@ export class LocalBus extends WatchedBus implements Bus {
     peer.up = true;
     clearTimeout(peer.timer);
     this.peers.add(peer.number);
-    this.links.push(peer.link);
+    this.reached.push(peer);
     this.tellUp(peer.number);
     peer.settle(true);
     peer.intake.release();
@@ -215,19 +222,21 @@ export class LocalBus extends WatchedBus implements Bus {
     this.ended.add(number);
     this.known.delete(number);
     this.peers.delete(number);
-    this.links = this.links.filter((link) => link !== peer.link);
+    this.reached = this.reached.filter((other) => other !== peer);
     peer.close();
     if (peer.up) this.tellDown(number);
     this.talk.gone(number);
+    for (const { kind, body } of peer.unconfirmed.take()) this.returned(number, kind, body, false);
     this.assess();
     if (fault && !told) this.options.onFault?.(number, fault);
   }
 
-  private post(link: Link, kind: number, parts: readonly Uint8Array[]): void {
+  private post(peer: Peer, kind: number, parts: readonly Uint8Array[]): void {
     let length = 0;
     for (let i = 0; i < parts.length; i++) length += parts[i]!.length;
     if (length > FRAME_MAX) return count(counters.drops, 'bus_frame_too_large');
-    link.add(kind, length, parts);
+    if (this.returns(kind)) peer.unconfirmed.keep(kind, parts);
+    peer.link!.add(kind, length, parts);
     if (!this.scheduled) this.schedule();
   }
 
@@ -248,19 +257,40 @@ export class LocalBus extends WatchedBus implements Bus {
         peer.link!.add(CONTROL.barrier, 4, body);
       }
     }
-    const { links } = this;
-    for (let i = 0; i < links.length; i++) links[i]!.flush();
-    if (!this.watch && (barrier !== undefined || links.some((link) => link.blocked))) {
+    const { reached } = this;
+    for (let i = 0; i < reached.length; i++) {
+      // A confirmation that rides along costs nothing.
+      if (reached[i]!.link!.filled) this.confirm(reached[i]!);
+      reached[i]!.link!.flush();
+    }
+    if (!this.watch && (barrier !== undefined || reached.some(({ link }) => link!.blocked))) {
       this.watch = setInterval(() => this.check(), CHECK_MS).unref();
     }
   };
 
   private frame(peer: Peer, kind: number, body: Buffer): void {
+    if (kind === CONTROL.confirmed) {
+      if (body.length !== 4 || !peer.unconfirmed.confirm(body.readUInt32LE(0))) this.drop(peer, 'garbled');
+      return;
+    }
     if (kind === CONTROL.barrierDone) {
       peer.owed--;
       peer.answered++;
     }
     if (!this.talk.frame(peer.number, kind, body)) this.drop(peer, 'garbled');
+    if (!this.returns(kind)) return;
+    peer.unconfirmed.handle();
+    this.confirmation ??= setTimeout(() => {
+      this.confirmation = undefined;
+      for (const one of this.reached) this.confirm(one);
+      this.schedule();
+    }, CONFIRM_MS);
+  }
+
+  private confirm(peer: Peer): void {
+    const news = peer.up ? peer.unconfirmed.news() : undefined;
+    if (news === undefined) return;
+    peer.link!.add(CONTROL.confirmed, news.length, [news]);
   }
 
   private get patience(): number {

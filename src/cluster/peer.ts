@@ -1,5 +1,6 @@
 import type { Intake } from './intake.js';
 import type { Link } from './link.js';
+import { Unconfirmed } from './unconfirmed.js';
 
 /** Why a peer was given up: it took nothing for too long, its connection broke, or it sent what is no frame. */
 export type Fault = 'stuck' | 'lost' | 'garbled';
@@ -9,6 +10,7 @@ export class Peer {
   link: Link | undefined;
   intake: Intake | undefined;
   up = false;
+  readonly unconfirmed = new Unconfirmed();
   /** Settled when the peer is up (true) or given up (false). */
   readonly met: Promise<boolean>;
   settle: (up: boolean) => void = () => undefined;

@@ -1,4 +1,4 @@
-import type { BusListener, Channel } from './bus.js';
+import type { BusListener, Channel, UndeliveredListener } from './bus.js';
 import type { Talk } from './talk.js';
 
 /** Who listens to a bus, hears of its peers, and of more waiting than it may: the same for every bus, however its frames travel. */
@@ -8,6 +8,7 @@ export abstract class WatchedBus {
   private readonly congestion: ((congested: boolean) => void)[] = [];
   private readonly ups: ((peer: number) => void)[] = [];
   private readonly downs: ((peer: number) => void)[] = [];
+  private readonly undelivered: (UndeliveredListener | undefined)[] = [];
   protected abstract readonly talk: Talk;
 
   /** Bytes that wait for the slowest peer. */
@@ -28,6 +29,19 @@ export abstract class WatchedBus {
 
   onPeerDown(listener: (peer: number) => void): void {
     this.downs.push(listener);
+  }
+
+  onUndelivered(channel: Channel, listener: UndeliveredListener): void {
+    this.undelivered[channel] = listener;
+  }
+
+  /** Frames of that kind come back when they were not delivered. */
+  readonly returns = (kind: number): boolean => this.undelivered[kind] !== undefined;
+
+  /** A frame comes back. */
+  returned(peer: number, kind: number, body: Buffer, lives: boolean): void {
+    const listener = this.undelivered[kind];
+    if (listener !== undefined) this.talk.guard(() => listener(peer, body, lives));
   }
 
   protected tellUp(peer: number): void {

@@ -14,6 +14,7 @@ export const dropReasons = {
   // Stanzas without a recipient.
   undeliverable: 'an error or answer whose recipient is gone',
   session_ended: 'a stanza queued to a session that ended, of a kind that gets no error',
+  undelivered: 'a stanza on its way to a worker that died, or could not be reached, of a kind that gets no error',
   ignored: 'stanzas that RFC 6121 wants ignored, such as presence to nobody',
 
   // Connections that were ended.

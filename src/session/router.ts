@@ -21,6 +21,11 @@ interface Envelope {
   from?: string;
   id?: string;
   type?: number;
+  /**
+   * Of a message for a bare JID that went to several resources: on what went to the first of them the others, and on what went to these
+   * nobody. One that cannot be delivered finds another way only when none of the rest is there.
+   */
+  also?: readonly string[];
 }
 
 /** What marks a message as a notification, whatever its type (XEP-0060 §7.1.2). */
@@ -41,6 +46,7 @@ export class Router {
   constructor(private readonly context: Omit<SessionContext, 'router' | 'succession'>) {
     this.lookups = new Lookups(context.directory);
     context.bus.listen(CHANNEL.stanza, (_from, body) => this.received(body));
+    context.bus.onUndelivered(CHANNEL.stanza, (_peer, body, lives) => this.undelivered(body, lives));
   }
 
   get domain(): string {
@@ -153,13 +159,17 @@ export class Router {
     for (const entry of remote) if (entry.available && entry.priority > highest) highest = entry.priority;
     if (highest < 0) return false;
     const least = all ? 0 : highest;
+    const there = remote.filter(({ available, priority }) => available && priority >= least);
+    let also = there.length > 1 ? there.slice(1).map(({ resource }) => resource) : undefined;
     for (const session of local) {
-      if (session.available && session.priority >= least) session.deliver(undefined, shared);
+      if (!session.available || session.priority < least) continue;
+      session.deliver(undefined, shared);
+      also = [];
     }
-    for (const entry of remote) {
-      if (entry.available && entry.priority >= least) {
-        this.send(entry.worker, { to: `${to.bare}/${entry.resource}`, kind: 'message', from, type }, shared.bytes);
-      }
+    for (const entry of there) {
+      const full = `${to.bare}/${entry.resource}`;
+      this.send(entry.worker, { to: full, kind: 'message', from, type, also }, shared.bytes);
+      if (also !== undefined) also = [];
     }
     return true;
   }
@@ -300,9 +310,7 @@ export class Router {
   }
 
   private received(body: Buffer): void {
-    const length = body.readUInt16LE(0);
-    const envelope = JSON.parse(body.toString('utf8', 2, 2 + length)) as Envelope;
-    const stanza = body.subarray(2 + length);
+    const { envelope, stanza } = opened(body);
     const bare = this.lookups.none ? undefined : this.context.jids.get(envelope.to)?.bare;
     if (bare === undefined || this.lookups.idle(bare)) return this.arrived(envelope, stanza);
     if (this.lookups.full(bare)) return count(counters.drops, 'lookups_full');
@@ -333,23 +341,77 @@ export class Router {
       session.deliver(undefined, shared);
       return;
     }
-    if (envelope.kind !== 'message') return;
-    if (envelope.type === TYPE.error || envelope.type === TYPE.headline) {
-      count(counters.drops, 'session_ended');
-      return;
+    // It left while the stanza was on its way.
+    if (envelope.kind === 'message') this.anew(envelope, shared, from);
+  }
+
+  /**
+   * A stanza for a worker that has died, or to which the way was interrupted: it was not delivered as far as is known (see
+   * `onUndelivered` in cluster/bus.ts). What one sender sent comes back in order, before anything else of it is routed.
+   */
+  private undelivered(body: Buffer, lives: boolean): void {
+    const { envelope, stanza } = opened(body);
+    const from = envelope.from === undefined ? undefined : this.context.jids.get(envelope.from);
+    const error = lives
+      ? refuse('internal-server-error', { type: 'wait', text: 'the way to the recipient was interrupted' })
+      : refuse('service-unavailable');
+    if (envelope.kind === 'request') return this.bounceTo(from, 'iq', envelope.id, envelope.to, error);
+    if (envelope.kind !== 'message') return count(counters.drops, 'undelivered');
+    const shared = new Shared(Buffer.from(stanza));
+    if (!lives) return this.anew(envelope, shared, from);
+    if (envelope.also !== undefined || !returnable(envelope.type)) return count(counters.drops, 'undelivered');
+    const { id, to } = this.addressing(envelope, shared);
+    if (to !== undefined) this.bounceTo(from, 'message', id, to.full, error);
+  }
+
+  /** A message whose resource is not there: as if it came now, for whom its sender meant it (RFC 6121 §8.5.3.2). */
+  private anew(envelope: Envelope, shared: Shared, from: Jid | undefined): void {
+    const { also, type = TYPE.normal } = envelope;
+    const { id, to } = this.addressing(envelope, shared);
+    if (to === undefined || !returnable(type) || also?.length === 0) return count(counters.drops, 'session_ended');
+    const sender = envelope.from ?? this.domain;
+    if (also === undefined) {
+      return when(this.message(to, type, shared, sender), (refused) =>
+        this.bounceTo(from, 'message', id, to.full, refused),
+      );
     }
-    // It left while the message was on its way: as if the message came now, for whom its sender meant it.
-    const stanza = this.context.tree.parse(shared.bytes, { '': 'jabber:client' });
-    const to = this.context.jids.get(stanza.attr('to') ?? envelope.to);
-    if (to === undefined) return;
-    when(this.message(to, envelope.type ?? TYPE.normal, shared, envelope.from ?? this.domain), (refused) =>
-      this.bounceTo(from, 'message', stanza.attr('id'), to.full, refused),
+    when(this.lookups.of(to.bare), (entries) => {
+      if (this.anyOf(also, to.bare, entries)) return count(counters.drops, 'session_ended');
+      this.bounceTo(from, 'message', id, to.full, this.messageTo(to, type, shared, sender, entries));
+    });
+  }
+
+  /** Whether one of these resources is still there. */
+  private anyOf(resources: readonly string[], bare: string, entries: Entries): boolean {
+    return resources.some(
+      (resource) =>
+        entries.some((entry) => entry.resource === resource) ||
+        this.context.registry.full(`${bare}/${resource}`) !== undefined,
     );
+  }
+
+  /** Whom the sender of a message meant, and the message's id. */
+  private addressing(envelope: Envelope, shared: Shared): { id: string | undefined; to: Jid | undefined } {
+    const stanza = this.context.tree.parse(shared.bytes, { '': 'jabber:client' });
+    const to = stanza.attr('to');
+    const { jids } = this.context;
+    // Without an address a message is for the sender's own account (RFC 6120 §8.1.1.1).
+    return { id: stanza.attr('id'), to: to === undefined ? jids.get(envelope.to)?.bareJid() : jids.get(to) };
   }
 }
 
 const NOTHING = Buffer.alloc(0);
 const NONE: Entries = [];
+
+function opened(body: Buffer): { envelope: Envelope; stanza: Buffer } {
+  const length = body.readUInt16LE(0);
+  return { envelope: JSON.parse(body.toString('utf8', 2, 2 + length)) as Envelope, stanza: body.subarray(2 + length) };
+}
+
+/** Messages of these types are never returned (RFC 6121 §8.5.2.1.1). */
+function returnable(type: number = TYPE.normal): boolean {
+  return type !== TYPE.error && type !== TYPE.headline;
+}
 
 /** Goes on with the value: now if it is there, else when it is. */
 function when<T>(value: T | Promise<T>, next: (value: T) => void): void {

@@ -41,6 +41,11 @@ export class Succession {
       const { full, id, stanzas } = readFrame(body);
       this.inherit(full, id, stanzas);
     });
+    // The heir died with its worker.
+    context.bus.onUndelivered(CHANNEL.inherit, (_peer, body) => {
+      const { full, stanzas } = readFrame(body);
+      this.route(full, stanzas);
+    });
   }
 
   /** The ended session leaves the messages in its outbox; who asked it something is told at once. */

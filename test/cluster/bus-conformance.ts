@@ -113,6 +113,32 @@ export function busConformance(make: (size: number, conditions: Conditions) => P
       expect(handled).toEqual([[], sent, sent]);
     });
 
+    test('gives back what a peer that leaves in order did not handle, and nothing else', async () => {
+      const { buses, leave } = await make(3, {});
+      const [a, b, c] = buses as [Bus, Bus, Bus];
+      const back: number[] = [];
+      const handled: number[] = [];
+      for (const bus of buses) {
+        bus.listen(CHANNEL.stanza, (_from, body) => void (bus === b && handled.push(body.readUInt32LE(0))));
+        bus.onUndelivered(CHANNEL.stanza, (_peer, body) => void back.push(body.readUInt32LE(0)));
+      }
+      const sent = 300;
+      const down = new Promise<void>((resolve) => a.onPeerDown((peer) => peer === b.self && resolve()));
+      let left: Promise<void> | undefined;
+      for (let i = 0; i < sent; i++) {
+        const body = Buffer.alloc(i % 100 === 50 ? 600_000 : 50);
+        body.writeUInt32LE(i);
+        a.send(b.self, CHANNEL.stanza, body);
+        if (i === 200) left = leave(b);
+        if (i % 10 === 0) await new Promise(setImmediate);
+      }
+      await Promise.all([left, down]);
+      await a.barrier([c.self]);
+      // What was handled is not given back, and what is given back follows it.
+      expect([...handled, ...back]).toEqual(Array.from({ length: handled.length + back.length }, (_, i) => i));
+      expect(handled.length).toBeGreaterThan(0);
+    });
+
     test('shares one frame among the barriers of a tick', async () => {
       const { buses } = await make(2, {});
       await buses[0]!.barrier();

@@ -156,6 +156,95 @@ describe.skipIf(!redisInstalled)('workers of many hosts', () => {
     await until('the inbox of the former epoch being gone', async () => (await traces(still)).length === 2);
   });
 
+  /** Numbers of frames, by worker. */
+  type Numbers = Record<number, number[]>;
+  const upTo = (count: number, from = 0): number[] => Array.from({ length: count - from }, (_, i) => from + i);
+
+  test('get back what one that is killed had not handled, in order, sent or not', async () => {
+    const a = await enter(1);
+    const b = await enter(1, { backlogBytes: 64 << 20 });
+    const [from] = a.numbers as [number];
+    const [to] = b.numbers as [number];
+    await a.host.ask(from, 'stanzas', { to, frames: 20 });
+    await until('all being confirmed', async () => {
+      const { peers } = await a.host.ask<{ peers: { batches: number }[] }>(from, 'status');
+      return peers[0]!.batches === 0;
+    });
+    const [{ pid }] = (await b.host.run<WorkerInfo[]>('workers')) as [WorkerInfo];
+    process.kill(pid, 'SIGSTOP');
+    // More than may lie in an inbox.
+    await a.host.ask(from, 'stanzas', { to, from: 20, frames: 1980, perTick: 1 });
+    process.kill(pid, 'SIGKILL');
+    await until('its end', async () => (await events(a.host, from)).includes(`down ${to}`));
+    expect((await a.host.ask<Numbers>(from, 'back'))[to]).toEqual(upTo(2000, 20));
+    // Down it was by then, and dead.
+    expect((await events(a.host, from)).filter((event) => event === `back ${to} false false`)).toHaveLength(1980);
+  });
+
+  test('see to what lies in the inbox of one that is killed with the sender, one of them and once', async () => {
+    const [a, b, c] = [await enter(1), await enter(1), await enter(2)];
+    const [from] = a.numbers as [number];
+    const [to] = b.numbers as [number];
+    const others = c.numbers;
+    const pids = await Promise.all(
+      [a, b].map(async ({ host }) => ((await host.run<WorkerInfo[]>('workers')) as [WorkerInfo])[0].pid),
+    );
+    process.kill(pids[1]!, 'SIGSTOP');
+    await a.host.ask(from, 'stanzas', { to, frames: 500 });
+    // One that lives has sent something there, too, and gets that back itself.
+    await c.host.ask(others[0]!, 'stanzas', { to, frames: 7 });
+    await a.host.ask(from, 'barrier', undefined, 30_000);
+    for (const host of [a.host, b.host]) process.kill(host.pid, 'SIGKILL');
+    for (const pid of pids) process.kill(pid, 'SIGKILL');
+    await until('nothing being left', async () => (await traces(to)).length === 0 && (await traces(from)).length === 0);
+    const back = await Promise.all(others.map((number) => c.host.ask<Numbers>(number, 'back')));
+    const all = back.map((one) => one[to] ?? []);
+    expect(all[0]!.length + all[1]!.length).toBe(507);
+    const own = all[0]!.slice(0, 7);
+    expect(own).toEqual(upTo(7));
+    expect([...all[0]!.slice(7), ...all[1]!]).toEqual(upTo(500));
+  });
+
+  test('get back what one did not handle that stood still and is there again; that one leaves it', async () => {
+    const a = await enter(1);
+    const b = await enter(1);
+    const [from] = a.numbers as [number];
+    const [to] = b.numbers as [number];
+    const epoch = await b.host.ask<number>(to, 'epoch');
+    const [{ pid }] = (await b.host.run<WorkerInfo[]>('workers')) as [WorkerInfo];
+    process.kill(pid, 'SIGSTOP');
+    await a.host.ask(from, 'stanzas', { to, frames: 300, perTick: 5 });
+    await until('its end', async () => (await events(a.host, from)).includes(`down ${to}`));
+    process.kill(pid, 'SIGCONT');
+    await until('its return', async () => (await b.host.ask<number>(to, 'epoch')) > epoch);
+    await until('both meeting', async () => (await a.host.ask<number[]>(from, 'peers')).includes(to));
+    await a.host.ask(from, 'stanzas', { to, from: 300, frames: 5 });
+    await a.host.ask(from, 'barrier', undefined, 30_000);
+    expect((await a.host.ask<Numbers>(from, 'back'))[to]).toEqual(upTo(300));
+    expect((await b.host.ask<Numbers>(to, 'handled'))[from]).toEqual(upTo(305, 300));
+  });
+
+  test('get back what had no room in the inbox of one that is too far behind, and that one handles the rest', async () => {
+    const small = { leaseSeconds: 60, backlogBytes: 4 << 20 };
+    const a = await enter(1, small);
+    const b = await enter(1, small);
+    const [from] = a.numbers as [number];
+    const [to] = b.numbers as [number];
+    const [{ pid }] = (await b.host.run<WorkerInfo[]>('workers')) as [WorkerInfo];
+    await b.host.ask(to, 'stanzas', { to: from, frames: 5 });
+    process.kill(pid, 'SIGSTOP');
+    await a.host.ask(from, 'stanzas', { to, frames: 1451, perTick: 1 });
+    await until('the gap', async () => (await events(a.host, from)).includes(`down ${to}`));
+    const back = (await a.host.ask<Numbers>(from, 'back'))[to]!;
+    expect((await events(a.host, from)).filter((event) => event === `back ${to} false true`)).toHaveLength(back.length);
+    process.kill(pid, 'SIGCONT');
+    await until('both meeting anew', async () => (await events(b.host, to)).length === 3);
+    await a.host.ask(from, 'barrier', undefined, 30_000);
+    const handled = (await b.host.ask<Numbers>(to, 'handled'))[from]!;
+    expect(handled.length).toBeGreaterThan(0);
+    expect([...handled, ...back].sort((x, y) => x - y)).toEqual(upTo(1451));
+  });
+
   test('get again what was deleted from the inbox of one that stood still, and leave what comes twice', async () => {
     const a = await enter(1, { leaseSeconds: 60 });
     const b = await enter(1, { leaseSeconds: 60 });

@@ -60,7 +60,8 @@ test('a peer behind which twice the bound piles up is cut at once', async () => 
 test.each([
   ['a frame above the bound', Buffer.from([255, 255, 255, 255, 1])],
   ['an empty frame', Buffer.from([0, 0, 0, 0, 1])],
-  ['an unknown control', Buffer.from([5, 0, 0, 0, 255, 1, 2, 3, 4])],
+  ['a confirmation of what was never sent', Buffer.from([5, 0, 0, 0, 255, 1, 0, 0, 0])],
+  ['a confirmation without its count', Buffer.from([2, 0, 0, 0, 255, 1])],
   ['a control without its id', Buffer.from([2, 0, 0, 0, 253, 1])],
 ])('%s cuts the peer as garbled', async (_name, frame) => {
   const faults: [number, Fault][] = [];

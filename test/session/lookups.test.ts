@@ -53,6 +53,7 @@ beforeEach(async () => {
       listen: (channel: number, listener: BusListener) => {
         if (channel === CHANNEL.stanza) fromWorkers = listener;
       },
+      onUndelivered: () => undefined,
       send: (worker: number, _channel: number, _length: Buffer, _header: Buffer, stanza: Buffer) =>
         log.push(`${worker}: ${idOf(stanza)}`),
     },

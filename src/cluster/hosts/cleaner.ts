@@ -3,6 +3,7 @@ import { clusterCounters } from '../../metrics/cluster.js';
 import type { Redis } from '../../redis/redis.js';
 import { inboxKey } from './keys.js';
 import type { Leases } from './leases.js';
+import type { Leftovers } from './leftovers.js';
 
 /**
  * Removes what dead workers left in Redis. One worker at a time is at it for each of them, as long as its own lease holds; when it
@@ -17,6 +18,7 @@ export class Cleaner {
   constructor(
     private readonly redis: Redis,
     private readonly leases: Leases,
+    private readonly leftovers: Leftovers,
     private readonly log: Logger,
   ) {}
 
@@ -44,6 +46,7 @@ export class Cleaner {
     try {
       const [worker, epoch] = dead.split(':').map(Number) as [number, number];
       for (const step of this.steps) await step(worker, epoch);
+      await this.leftovers.seeTo(worker, epoch);
       await this.redis.call('UNLINK', [inboxKey(this.redis, worker, epoch)]);
       if (!(await this.leases.cleaned(dead))) return;
       clusterCounters.cleanings++;

@@ -30,6 +30,8 @@ export const FLAG = {
   again: 16,
   /** The sender leaves; nothing follows. */
   bye: 32,
+  /** In the inbox of one that is dead: the sender has seen to what it had sent there. */
+  seen: 64,
 } as const;
 
 export function writeEnvelope(envelope: Envelope): Buffer {

@@ -1,4 +1,4 @@
-import type { Bus, BusListener, Channel } from '../bus.js';
+import type { Bus, BusListener, Channel, UndeliveredListener } from '../bus.js';
 
 const SETTLED = Promise.resolve();
 
@@ -79,6 +79,11 @@ export class HostBus implements Bus {
   onPeerDown(listener: (peer: number) => void): void {
     this.local.onPeerDown(listener);
     this.remote.onPeerDown(listener);
+  }
+
+  onUndelivered(channel: Channel, listener: UndeliveredListener): void {
+    this.local.onUndelivered(channel, listener);
+    this.remote.onUndelivered(channel, listener);
   }
 
   async close(): Promise<void> {

@@ -6,7 +6,7 @@ import type { BlockingRedis, Redis, Script } from '../../redis/redis.js';
 const BLOCK_MS = 2_000;
 const READ_BATCHES = 128;
 /** What was read is removed after so many milliseconds or bytes. */
-const TRIM_MS = 1_000;
+const TRIM_MS = 250;
 const TRIM_BYTES = 8 * 1024 * 1024;
 /** Before a broken connection is tried again. */
 const PAUSE_MS = 50;
@@ -28,6 +28,10 @@ export interface InboxOptions {
   key: string;
   /** So long it outlives its owner, if nobody removes it before. */
   lifetimeMs: number;
+  /** Whether this worker's lease holds for sure; else what is in the inbox may be somebody else's to see to by now. */
+  current(): boolean;
+  /** Looks whether it does. */
+  renew(): Promise<void>;
   /** Handles a batch: envelope, piece, nothing, piece... */
   handle: (fields: Buffer[]) => void | Promise<void>;
   /** All that was there was handled. */
@@ -83,6 +87,12 @@ export class Inbox {
   }
 
   private async take(entries: Entry[]): Promise<void> {
+    const { current, renew } = this.options;
+    for (let first = true; !this.closed && !current(); first = false) {
+      if (!first) await pause(PAUSE_MS);
+      await renew();
+    }
+    if (this.closed) return;
     this.last = entries[entries.length - 1]![0].toString('latin1');
     for (let i = 0; i < entries.length && !this.closed; i++) {
       const fields = entries[i]![1];

@@ -8,6 +8,7 @@ import type { Hosts, HostsOptions, HostsStatus, Member } from './hosts.js';
 import { Inbox } from './inbox.js';
 import { inboxKey } from './keys.js';
 import { Leases } from './leases.js';
+import { Leftovers } from './leftovers.js';
 import { BLOCK } from './numbers.js';
 import { RedisBus } from './redis-bus.js';
 
@@ -66,7 +67,14 @@ class Joined implements Hosts {
         failed: (error) => this.failed(error, 'the lease could not be renewed'),
       },
     );
-    this.cleaner = new Cleaner(redis, this.leases, log);
+    const leftovers = new Leftovers({
+      redis,
+      self: number,
+      patienceMs: 2 * this.leaseMs,
+      lives: (worker, epoch) => this.lives(worker, epoch),
+      returned: (dead, kind, body) => this.remote.returned(dead, kind, body, false),
+    });
+    this.cleaner = new Cleaner(redis, this.leases, leftovers, log);
     this.remote = new RedisBus({
       redis,
       self: number,
@@ -130,6 +138,8 @@ class Joined implements Hosts {
         redis,
         key: inboxKey(redis, this.bus.self, epoch),
         lifetimeMs: Math.max(INBOX_LEAST_MS, INBOX_LEASES * this.leaseMs),
+        current: () => this.leases.current,
+        renew: () => this.leases.renew(),
         handle: (fields) => this.remote.reception.receive(fields),
         rested: () => this.remote.reception.rested(),
         failed: (error) => this.failed(error, 'a batch could not be handled'),

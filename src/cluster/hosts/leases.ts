@@ -41,6 +41,8 @@ export class Leases {
   private version = '';
   private timer: NodeJS.Timeout | undefined;
   private renewing: Promise<void> | undefined;
+  /** When it was registered or renewed last, or a little earlier. */
+  private since = -Infinity;
   /** As far as is known. */
   held = false;
 
@@ -51,6 +53,11 @@ export class Leases {
     const { leases, workers, departed, state, epoch, numbers } = keys(options.redis);
     this.keys = [leases, workers, departed, state, epoch, numbers];
     options.redis.onState((up) => up && this.renew());
+  }
+
+  /** Nobody can have taken this worker for dead. */
+  get current(): boolean {
+    return this.held && performance.now() - this.since < this.options.leaseMs;
   }
 
   get me(): Member {
@@ -69,10 +76,12 @@ export class Leases {
     this.epoch = Number(await this.run(TAKE_EPOCH, [this.epoch]));
     await prepare(this.epoch);
     const json = JSON.stringify(this.me);
+    const asked = performance.now();
     const reply = await this.run(REGISTER, [me.number, this.epoch, json, me.pool, me.pid, lastNumber]);
     if (reply === null) throw new Error(`another worker has number ${me.number}`);
     const [version, workers, late] = reply as [Buffer, Buffer[], Buffer[]];
     this.held = true;
+    this.since = asked;
     clusterCounters.renewed = performance.now();
     this.read(version, workers);
     this.timer ??= setInterval(() => this.renew(), this.options.leaseMs / 3);
@@ -92,6 +101,7 @@ export class Leases {
     const { me, leaseMs } = this.options;
     const { epoch } = this;
     const known = [me.number, epoch, this.version, ...this.claims];
+    const asked = performance.now();
     const reply = await this.run(RENEW, known, leaseMs / 3);
     if (!this.held || epoch !== this.epoch) return;
     if (reply === null) {
@@ -101,6 +111,7 @@ export class Leases {
       return;
     }
     const [version, workers, departed] = reply as [Buffer, Buffer[] | null, Buffer[]];
+    this.since = asked;
     clusterCounters.renewed = performance.now();
     if (workers) this.read(version, workers);
     const open = departed.map(String).filter((dead) => !this.claims.has(dead));

@@ -1,4 +1,5 @@
 import { count, counters } from '../../metrics/counters.js';
+import { CONFIRM_MS } from '../bus.js';
 import { eachFrame } from '../frames.js';
 import type { Talk } from '../talk.js';
 import { FLAG, readEnvelope, type Envelope } from './envelope.js';
@@ -21,6 +22,8 @@ export interface ReceptionOptions {
   touch(peer: RemotePeer): void;
   /** The peer has begun anew. */
   anew(peer: RemotePeer): void;
+  /** Frames of that kind come back to the peer if it is not told soon that they were handled. */
+  urgent(kind: number): boolean;
 }
 
 /** What comes out of this worker's inbox: in order, each frame once, and acknowledged. */
@@ -28,6 +31,9 @@ export class Reception {
   /** From whom something came that is perhaps not acknowledged. */
   private readonly owed = new Set<RemotePeer>();
   private acks: NodeJS.Timeout | undefined;
+  /** Among what came since the last acknowledgement there was something urgent; and the acknowledgement is to come accordingly. */
+  private urgent = false;
+  private soon = false;
   private closed = false;
 
   constructor(private readonly options: ReceptionOptions) {}
@@ -49,9 +55,10 @@ export class Reception {
   }
 
   private take(peer: RemotePeer, envelope: Envelope, fields: readonly Buffer[]): void {
-    const { members, touch, anew, talk } = this.options;
-    if ((envelope.flags & FLAG.bye) !== 0) return members.forget(peer.number, peer.epoch);
+    const { members, touch, anew, talk, urgent } = this.options;
+    // The last that is heard of one that leaves is how far it has got.
     peer.heard(envelope);
+    if ((envelope.flags & FLAG.bye) !== 0) return members.forget(peer.number, peer.epoch);
     this.owed.add(peer);
     touch(peer);
     if (envelope.seq === 0) return;
@@ -68,7 +75,9 @@ export class Reception {
       peer.sequence.bytes += piece.length;
       const sound = eachFrame(piece, (kind, body) => {
         // A listener may have closed the bus.
-        if (!this.closed && !talk.frame(peer.number, kind, body)) count(counters.drops, 'bus_garbled');
+        if (this.closed) return;
+        if (!talk.frame(peer.number, kind, body)) count(counters.drops, 'bus_garbled');
+        this.urgent ||= urgent(kind);
       });
       if (!sound) count(counters.drops, 'bus_garbled');
     }
@@ -77,11 +86,17 @@ export class Reception {
   /** All that lay in the inbox is handled: those who sent much are told now, the others soon. */
   rested(): void {
     for (const peer of this.owed) peer.acknowledge(false);
-    this.acks ??= setTimeout(() => this.acknowledge(), ACK_MS);
+    if (this.acks !== undefined && (this.soon || !this.urgent)) return;
+    clearTimeout(this.acks);
+    this.soon = this.urgent;
+    this.acks = setTimeout(() => this.acknowledge(), this.soon ? CONFIRM_MS : ACK_MS);
   }
 
-  private acknowledge(): void {
+  /** Whoever sent anything is told how far this worker is. */
+  acknowledge(): void {
+    clearTimeout(this.acks);
     this.acks = undefined;
+    this.urgent = this.soon = false;
     for (const peer of this.owed) peer.acknowledge(true);
     this.owed.clear();
   }

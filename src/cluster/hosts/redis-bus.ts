@@ -1,7 +1,7 @@
 import type { Logger } from 'pino';
 import type { Redis } from '../../redis/redis.js';
 import { PeerGone, type Bus, type Channel } from '../bus.js';
-import { CONTROL } from '../frames.js';
+import { CONTROL, eachFrame } from '../frames.js';
 import { Talk } from '../talk.js';
 import { WatchedBus } from '../watched-bus.js';
 import { tooFarBehind } from './bounds.js';
@@ -13,6 +13,7 @@ import { Landings } from './landings.js';
 import { Outage } from './outage.js';
 import { Reception, type ReceptionOptions } from './reception.js';
 import { RemotePeer, type Carrier } from './remote-peer.js';
+import type { Left } from './window.js';
 
 export interface RedisBusOptions {
   redis: Redis;
@@ -69,7 +70,8 @@ export class RedisBus extends WatchedBus implements Bus, Carrier {
       members: options.members,
       find: (worker) => this.known.get(worker),
       touch: (peer) => this.gathering.touch(peer),
-      anew: (peer) => this.anew(peer, 'it begins anew'),
+      anew: (peer) => this.anew(peer, 'it begins anew', true),
+      urgent: this.returns,
     });
     this.outage = new Outage(options.redis, options.patienceMs, {
       began: () => this.assess(),
@@ -85,7 +87,7 @@ export class RedisBus extends WatchedBus implements Bus, Carrier {
     if (this.closed) return;
     const there = new Map(members.map((member) => [member.number, member]));
     for (const peer of [...this.known.values()]) {
-      if (there.get(peer.number)?.epoch !== peer.epoch) this.drop(peer);
+      if (there.get(peer.number)?.epoch !== peer.epoch) this.bury(peer);
     }
     for (const member of members) {
       if (this.known.has(member.number)) continue;
@@ -96,18 +98,43 @@ export class RedisBus extends WatchedBus implements Bus, Carrier {
     this.watch ??= setInterval(() => this.check(), CHECK_MS);
   }
 
-  /** Meets everybody anew: this worker was taken for dead. */
+  /** Meets everybody anew: this worker was taken for dead. The others live, and have handled what was in their inboxes. */
   leaveAll(): void {
-    for (const peer of [...this.known.values()]) this.drop(peer);
+    this.gathering.seal();
+    for (const peer of [...this.known.values()]) this.drop(peer, (left) => this.giveBack(peer, left, false, true));
   }
 
-  private drop(peer: RemotePeer): void {
+  /** Whatever the dead had not acknowledged comes back. */
+  private bury(peer: RemotePeer): void {
+    this.gathering.seal();
+    this.drop(peer, (left) => {
+      this.giveBack(peer, left, true, false);
+      peer.seen();
+    });
+  }
+
+  private drop(peer: RemotePeer, seeTo: (left: Left[]) => void): void {
     peer.close();
     this.known.delete(peer.number);
     this.gathering.forget(peer);
     this.reception.forget(peer);
     this.fall(peer);
+    seeTo(peer.window.left());
     this.assess();
+  }
+
+  /** Answers with how many frames came back. */
+  private giveBack({ number }: RemotePeer, left: readonly Left[], landed: boolean, lives: boolean): number {
+    let count = 0;
+    for (const one of left) {
+      if (one.landed && !landed) continue;
+      eachFrame(one.frames, (kind, body) => {
+        if (!this.returns(kind)) return;
+        count++;
+        this.returned(number, kind, body, lives);
+      });
+    }
+    return count;
   }
 
   private rise(peer: RemotePeer): void {
@@ -123,11 +150,17 @@ export class RedisBus extends WatchedBus implements Bus, Carrier {
     peer.givenUp();
   }
 
-  /** What was on the way is lost: both sides begin with each other as if they had not met. */
-  private anew(peer: RemotePeer, why: string): void {
-    const lost = peer.anew();
-    this.options.log.warn({ peer: peer.number, frames: lost }, `frames to a worker were lost: ${why}`);
+  /**
+   * What was on the way is lost: both sides begin with each other as if they had not met. Of what would come back that does which
+   * the peer will not handle: all, where the peer had begun anew, for it said how far it was; else what is not in its inbox.
+   */
+  private anew(peer: RemotePeer, why: string, all: boolean): void {
+    this.gathering.seal();
+    const { left, frames } = peer.anew();
     this.fall(peer);
+    const lost = frames - this.giveBack(peer, left, all, true);
+    peer.lost(lost);
+    this.options.log.warn({ peer: peer.number, frames: lost }, `frames to a worker were lost: ${why}`);
     this.rise(peer);
   }
 
@@ -185,7 +218,9 @@ export class RedisBus extends WatchedBus implements Bus, Carrier {
     this.landings.leave((number) => this.there(number));
     const now = performance.now();
     for (let i = 0; i < dirty.length; i++) dirty[i]!.pump(now);
-    for (const { peer, why } of tooFarBehind(dirty, this.known, this.options.backlogBytes)) this.anew(peer, why);
+    for (const { peer, why } of tooFarBehind(dirty, this.known, this.options.backlogBytes)) {
+      this.anew(peer, why, false);
+    }
     this.assess();
   };
 
@@ -244,6 +279,7 @@ export class RedisBus extends WatchedBus implements Bus, Carrier {
   async close(): Promise<void> {
     if (this.closed) return;
     this.flush();
+    this.reception.acknowledge();
     if (!this.idle && this.options.redis.up) {
       await new Promise<void>((resolve) => {
         this.settled = resolve;

@@ -3,7 +3,7 @@ import { clusterCounters } from '../../metrics/cluster.js';
 import { type Envelope, FLAG, writeEnvelope } from './envelope.js';
 import type { Member, PeerStatus } from './hosts.js';
 import { Sequence } from './sequence.js';
-import { Window } from './window.js';
+import { Window, type Left, type Sealed } from './window.js';
 
 /** After that time without an acknowledgement, in milliseconds, the peer is asked how far it is; then after twice the time, and so on. */
 const ASK_MS = 1_000;
@@ -79,9 +79,10 @@ export class RemotePeer {
     for (const { done } of this.inTransit.splice(0)) done();
   }
 
-  private arrived(last: number): void {
-    const { inTransit } = this;
-    while (inTransit.length > 0 && inTransit[0]!.last <= last) inTransit.shift()!.done();
+  private arrived({ seq, end }: Sealed, generation: number): void {
+    const { inTransit, window } = this;
+    if (generation === window.generation) window.landed = Math.max(window.landed, seq);
+    while (inTransit.length > 0 && inTransit[0]!.last <= end) inTransit.shift()!.done();
   }
 
   /** Sends what may be sent. */
@@ -96,7 +97,7 @@ export class RemotePeer {
     this.put(batch.flags, generation, batch.seq, batch.pieces).then(
       (there) => {
         this.flying = false;
-        if (there) this.arrived(batch.end);
+        if (there) this.arrived(batch, generation);
         else this.missed(generation);
         this.pump(performance.now());
       },
@@ -159,16 +160,25 @@ export class RemotePeer {
     this.pump(now);
   }
 
-  /** Drops what is on the way, and begins a new generation. Answers with the frames that are lost. */
-  anew(): number {
-    const lost = this.window.begin() + this.rangeFrames;
-    this.clearRanges();
+  /** Begins a new generation. Answers with what was not acknowledged, and how many frames that are. */
+  anew(): { left: Left[]; frames: number } {
+    const left = this.window.left();
+    const frames = this.window.begin();
     this.sequence.awaiting = true;
     this.quietSince = 0;
+    return { left, frames };
+  }
+
+  /** So many frames to it are lost. */
+  lost(frames: number): void {
     clusterCounters.gaps++;
-    clusterCounters.framesLost += lost;
-    count(counters.drops, 'bus_gap', lost);
-    return lost;
+    clusterCounters.framesLost += frames;
+    count(counters.drops, 'bus_gap', frames);
+  }
+
+  /** It is dead: whoever sees to what lies in its inbox need not see to what this worker had put there. */
+  seen(): void {
+    void this.control(FLAG.seen);
   }
 
   close(): void {

@@ -16,10 +16,19 @@ export interface Sealed {
   pieces: readonly Buffer[];
   bytes: number;
   frames: number;
+  /** Of a frame's last piece: the frame. */
+  whole?: Buffer;
   /** The last of its frames, counted as {@link Window.queued} is. */
   end: number;
   /** `performance.now()` */
   made: number;
+}
+
+/** Whole frames that were not acknowledged. */
+export interface Left {
+  frames: Buffer;
+  /** They were in the peer's inbox. */
+  landed: boolean;
 }
 
 /** Whole frames. */
@@ -36,6 +45,8 @@ export class Window {
   bytes = 0;
   /** The last batch that was ever sent. */
   sent = 0;
+  /** The last one of which Redis has said that it is in the inbox. */
+  landed = 0;
   /** Frames that were ever given to it. */
   queued = 0;
   /** Those among them that are in batches, or were dropped. */
@@ -56,10 +67,21 @@ export class Window {
     for (const one of this.waiting) frames += one.frames;
     this.generation++;
     this.batched = this.queued;
-    this.bytes = this.last = this.sent = this.sealedBytes = this.cursor = this.cut = 0;
+    this.bytes = this.last = this.sent = this.landed = this.sealedBytes = this.cursor = this.cut = 0;
     this.sealed = [];
     this.waiting = [{ piece: NOTHING, bytes: 0, frames: 0 }];
     return frames;
+  }
+
+  /** What is not acknowledged, in order. */
+  left(): Left[] {
+    const left: Left[] = [];
+    for (const { seq, flags, pieces, whole } of this.sealed) {
+      const frames = whole !== undefined ? [whole] : (flags & FLAG.part) !== 0 ? [] : pieces;
+      for (const piece of frames) left.push({ frames: piece, landed: seq <= this.landed });
+    }
+    for (const { piece } of this.waiting) left.push({ frames: piece, landed: false });
+    return left;
   }
 
   add(piece: Buffer, frames: number): void {
@@ -156,6 +178,7 @@ export class Window {
       this.cut = 0;
     }
     this.push(last ? FLAG.part | FLAG.last : FLAG.part, [piece], piece.length, last ? item.frames : 0, now);
+    if (last) this.sealed[this.sealed.length - 1]!.whole = item.piece;
   }
 
   private push(flags: number, pieces: readonly Buffer[], bytes: number, frames: number, made: number): void {

@@ -37,6 +37,13 @@ export class Moving {
   constructor(private readonly context: SessionContext) {
     const { bus } = context;
     bus.listen(CHANNEL.move, (from, body) => this.heard(from, body));
+    bus.onUndelivered(CHANNEL.move, (_peer, body) => {
+      // Of all else the old worker has what it needs until it is confirmed.
+      if (body[0] !== MOVE.late) return;
+      const { names, entries } = readEntries(body, 2);
+      const jid = context.jids.get(names[1]!);
+      if (jid !== undefined) context.router.reroute(jid, entries.map(whole));
+    });
     bus.onPeerDown((peer) => {
       for (const [id, arrival] of this.arrivals) {
         if (arrival.from !== peer || arrival.whole) continue;

@@ -144,6 +144,9 @@ export class TestBus implements Bus {
     for (const peer of this.peers) listener(peer);
   }
 
+  /** Nothing gets lost on the way. */
+  onUndelivered(): void {}
+
   onPeerDown(listener: (peer: number) => void): void {
     this.downs.push(listener);
   }
