@@ -61,6 +61,8 @@ export interface WorkerReady {
   c2s_tls: number | undefined;
 }
 
+/** How long all who open the store before may take together, in milliseconds: workers that start with this one, a backup. */
+const OPENING_MS = 600_000;
 /** Pool-wide memory of addresses that were parsed. */
 const JID_CACHE = 50_000;
 
@@ -77,7 +79,7 @@ async function run(pool: Membership): Promise<void> {
   const hosts = redis && (await joinHosts({ pool, redis, ...hostOptions(config, version), log }));
   const bus = hosts?.bus ?? pool.bus;
   const registry = new Registry();
-  await pool.ask('opening');
+  await pool.ask('opening', undefined, OPENING_MS);
   const store = await openStore({
     kind: config.store,
     path: paths(config.data_dir).store,

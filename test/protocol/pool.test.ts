@@ -259,6 +259,22 @@ describe('a worker is killed', () => {
   });
 });
 
+describe('a worker that starts while another process opens the store', () => {
+  test('waits for its turn, however long that takes', async () => {
+    const asked = Date.now();
+    await server.control('store.opening');
+    process.kill(liveWorkers(server)[2]!, 'SIGKILL');
+    const isReady = (line: string) =>
+      line.includes('worker is ready') && (JSON.parse(line) as { time: number }).time > asked;
+    const ready = server.logged(isReady, 25_000);
+    // More than whoever asks the supervisor usually waits for the answer.
+    while (Date.now() - asked < 9_000) await server.fetch('/healthz');
+    await server.control('store.opened');
+    await ready;
+    expect(server.log.filter((line) => line.includes('does not answer'))).toEqual([]);
+  });
+});
+
 describe('a restart on the same data', () => {
   test.each(['in order', 'after a kill of all processes'])(
     '%s keeps accounts, nodes, subscriptions and items',
