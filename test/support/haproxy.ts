@@ -1,11 +1,12 @@
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { findFreePort } from '../../src/http/ports.js';
+import type { Address } from './client.js';
 
 /** Whether there is a haproxy to test with. */
 export const haproxyInstalled = spawnSync('haproxy', ['-v']).status === 0;
@@ -77,6 +78,56 @@ export class Haproxy {
       await exited;
     }
     await rm(this.folder, { recursive: true, force: true });
+  }
+}
+
+/** The deploy/compose/haproxy.cfg that is shipped, with ports of its own in front of three hosts of a test. */
+export class Balancer implements Address {
+  readonly host = HOST;
+  readonly domain = 'localhost';
+
+  private constructor(
+    private readonly haproxy: Haproxy,
+    readonly c2s: number,
+    readonly c2s_tls: number,
+    readonly http: number,
+    private readonly figures: number,
+  ) {}
+
+  static async start(hosts: readonly Pick<Address, 'c2s' | 'c2s_tls' | 'http'>[]): Promise<Balancer> {
+    const ports: number[] = [];
+    for (let i = 0; i < 4; i++) ports.push(await findFreePort(HOST));
+    const inside = ['c2s', 'c2s_tls', 'http'] as const;
+    const at = (port: string) => ['5222', '5223', '5280', '8404'].indexOf(port);
+    const configuration = (await readFile('deploy/compose/haproxy.cfg', 'utf8'))
+      // Not every machine allows so many open files.
+      .replace(/maxconn \d+/, 'maxconn 1000')
+      .replace(/^( +bind ):(\d+)/gm, (_, bind, port) => `${bind}${HOST}:${ports[at(port)]}`)
+      .replace(/^( +server thrum-(\d)) \S+:(\d+)/gm, (_, server, host, port) => {
+        const behind = hosts[host - 1]!;
+        return `${server} ${HOST}:${behind[inside[at(port)]!]} port ${behind.http}`;
+      });
+    const [c2s, c2s_tls, http, figures] = ports as [number, number, number, number];
+    return new Balancer(await Haproxy.run(configuration, ports), c2s, c2s_tls, http, figures);
+  }
+
+  /** Resolves when the hosts, as HAProxy sees them behind port 5222, are so. */
+  async states(so: (all: string[]) => boolean): Promise<void> {
+    for (;;) {
+      const csv = await (await fetch(`http://${HOST}:${this.figures}/;csv`)).text();
+      const [head, ...rows] = csv
+        .trim()
+        .split('\n')
+        .map((line) => line.split(','));
+      const status = head!.indexOf('status');
+      const hosts = rows.filter(([backend, name]) => backend === 'xmpp' && name!.startsWith('thrum-'));
+      if (hosts.length === 3 && so(hosts.map((row) => row[status]!))) return;
+      await pause(50);
+    }
+  }
+
+  stop(): Promise<void> {
+    return this.haproxy.stop();
   }
 }
 
