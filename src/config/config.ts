@@ -158,7 +158,7 @@ export const schema = z.strictObject({
         .enum(['off', 'required'])
         .default('off')
         .describe(
-          'Whether the XMPP listeners expect the PROXY protocol, version 2, in front of every connection, as a load balancer sends it; WebSockets then are for load balancers that speak HTTP and send it, too.',
+          'Whether the XMPP listeners expect the PROXY protocol, version 2, in front of every connection, as a load balancer sends it; WebSockets then are for load balancers that speak HTTP and tell of the client by X-Forwarded-For (or the PROXY protocol).',
         ),
       trusted: z
         .array(text.min(1))

@@ -69,9 +69,11 @@ export function serve(page: Page, secure: boolean, failed: (error: unknown) => v
 type Handler = (response: HttpResponse, request: HttpRequest) => void;
 
 /** Answers with 429 (RFC 6585 §4) instead, where the client may not have more. */
-export function rationed(mayRequest: (response: HttpResponse) => boolean): (handler: Handler) => Handler {
+export function rationed(
+  mayRequest: (response: HttpResponse, request: HttpRequest) => boolean,
+): (handler: Handler) => Handler {
   return (handler) => (response, request) => {
-    if (mayRequest(response)) return handler(response, request);
+    if (mayRequest(response, request)) return handler(response, request);
     const head = request.getMethod() === 'head';
     send(response, text('429 Too Many Requests', 'Too many requests; come back in a minute.\n', RETRY), head);
   };

@@ -1,4 +1,4 @@
-import uWS, { type HttpResponse, type TemplatedApp, type us_listen_socket } from 'uWebSockets.js';
+import uWS, { type HttpRequest, type HttpResponse, type TemplatedApp, type us_listen_socket } from 'uWebSockets.js';
 import type { Logger } from 'pino';
 import type { Config } from '../config/config.js';
 import { hostMeta, hostMetaJson, webSocketUrls, type Listeners } from './host-meta.js';
@@ -27,7 +27,7 @@ export interface HttpOptions {
   /** Why no clients should be sent here now; empty when they are welcome. */
   readiness(): string[];
   /** Whether whoever asks may have one more answer; not asked for what tells of health. */
-  mayRequest(response: HttpResponse): boolean;
+  mayRequest(response: HttpResponse, request: HttpRequest): boolean;
 }
 
 /** Adds routes, such as a WebSocket, to one application. */

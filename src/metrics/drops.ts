@@ -30,7 +30,7 @@ export const dropReasons = {
   admission_queue: 'a connection that found `admission.queue` others waiting',
   admission_left: 'nothing lost: a client that waited to be let in and left',
   proxy_untrusted: 'a connection from an address outside `proxy_protocol.trusted`',
-  proxy_missing: 'a connection without a PROXY protocol header',
+  proxy_missing: 'a connection without a PROXY protocol header, or a WebSocket without `X-Forwarded-For`',
   proxy_version_1:
     'a connection with a header of version 1 of the PROXY protocol; let the load balancer send version 2',
   proxy_invalid: 'a PROXY protocol header that is wrong, or breaks off',

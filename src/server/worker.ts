@@ -207,7 +207,7 @@ async function run(pool: Membership): Promise<void> {
     httpsPort: settings.httpsPort,
     certificates,
     metricsText: async () => (await pool.ask('metrics')) as string,
-    mayRequest: (response) => gate.mayRequest(clientAddress(response, listeners.balancers)),
+    mayRequest: (response, request) => gate.mayRequest(clientAddress(response, request, listeners.balancers)),
     readiness: () => [
       ...(state.draining ? ['draining'] : []),
       ...(redis !== undefined && !redis.up ? ['redis is away'] : []),

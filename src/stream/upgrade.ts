@@ -1,3 +1,4 @@
+import { isIP, SocketAddress } from 'node:net';
 import type { HttpRequest, HttpResponse, us_socket_context_t } from 'uWebSockets.js';
 import type { Networks } from '../config/networks.js';
 import { count, counters } from '../metrics/counters.js';
@@ -11,7 +12,7 @@ export interface UpgradeOptions {
   gate: Pick<Gate, 'enter' | 'leave'>;
   /** How fast they are let in; undefined is as fast as they come. */
   admission: Admission | undefined;
-  /** Load balancers that have to say who the client is (PROXY protocol); undefined where clients come themselves. */
+  /** Load balancers that have to say who the client is; undefined where clients come themselves. */
   balancers: Networks | undefined;
   draining(): boolean;
 }
@@ -34,10 +35,14 @@ export function upgrader<UserData>(options: UpgradeOptions, userData: (origin: O
     if (!protocols.split(',').some((protocol) => protocol.trim().toLowerCase() === 'xmpp')) {
       return answer(res, '400 Bad Request', 'The WebSocket subprotocol must be "xmpp" (RFC 7395 section 3.1).\n');
     }
-    const origin = originOf(res, balancers);
+    const origin = originOf(res, req, balancers);
     if (typeof origin === 'string') {
       count(counters.drops, origin);
-      return answer(res, '403 Forbidden', 'This is served through the load balancer only (PROXY protocol).\n');
+      return answer(
+        res,
+        '403 Forbidden',
+        'This is served through the load balancer only (PROXY protocol or X-Forwarded-For).\n',
+      );
     }
     const { remoteAddress } = origin;
     if (options.draining()) {
@@ -69,31 +74,46 @@ export function upgrader<UserData>(options: UpgradeOptions, userData: (origin: O
   };
 }
 
-/**
- * Who asks: uWebSockets.js reads a PROXY protocol header that comes together with the request, as load balancers that speak HTTP
- * send it. A reason where the request is to be refused.
- */
-function originOf(res: HttpResponse, balancers: Networks | undefined): Origin | DropReason {
+/** Who asks, or a reason why the request is to be refused. */
+function originOf(res: HttpResponse, req: HttpRequest, balancers: Networks | undefined): Origin | DropReason {
   const peerAddress = peerOf(res);
   if (balancers === undefined) return { remoteAddress: peerAddress, peerAddress };
   if (!balancers.has(peerAddress)) return 'proxy_untrusted';
-  const remoteAddress = proxiedOf(res);
+  const remoteAddress = proxiedOf(res, req);
   return remoteAddress === undefined ? 'proxy_missing' : { remoteAddress, peerAddress };
 }
 
 /** The client's address as far as it is known: what a trusted load balancer says, or that of the connection. */
-export function clientAddress(res: HttpResponse, balancers: Networks | undefined): string {
+export function clientAddress(res: HttpResponse, req: HttpRequest, balancers: Networks | undefined): string {
   const peer = peerOf(res);
-  return balancers?.has(peer) ? (proxiedOf(res) ?? peer) : peer;
+  return balancers?.has(peer) ? (proxiedOf(res, req) ?? peer) : peer;
 }
 
 function peerOf(res: HttpResponse): string {
   return Buffer.from(res.getRemoteAddressAsText()).toString('latin1');
 }
 
-function proxiedOf(res: HttpResponse): string | undefined {
+/**
+ * What a load balancer says of its client. uWebSockets.js reads a header of the PROXY protocol where it comes in one segment with the
+ * request, and no load balancer can promise that: so those that speak HTTP may say it as HTTP does.
+ */
+function proxiedOf(res: HttpResponse, req: HttpRequest): string | undefined {
   const bytes = Buffer.from(res.getProxiedRemoteAddress());
-  return bytes.length === 0 ? undefined : addressText(bytes);
+  return bytes.length === 0 ? forwardedOf(req) : addressText(bytes);
+}
+
+/** The last address of X-Forwarded-For: it is the load balancer's word, and what stands before may be anybody's. */
+function forwardedOf(req: HttpRequest): string | undefined {
+  let all = '';
+  req.forEach((name, value) => {
+    if (name === 'x-forwarded-for') all = value;
+  });
+  const address = all.slice(all.lastIndexOf(',') + 1).trim();
+  const version = isIP(address);
+  if (version !== 6) return version === 4 ? address : undefined;
+  // So that an address has one name.
+  if (address.includes('%')) return undefined;
+  return new SocketAddress({ address, family: 'ipv6' }).address.replace(/^::ffff:(?=\d+\.)/, '');
 }
 
 function unavailable(res: HttpResponse, retrySeconds: number | undefined): void {

@@ -128,10 +128,27 @@ describe('behind a load balancer (proxy_protocol.mode: required)', () => {
     }
   });
 
-  test('a WebSocket without a header is refused', async () => {
+  test.each([
+    ['192.0.2.170', '192.0.2.170'],
+    // Whatever the client has written itself stands in front.
+    ['192.0.2.1, 10.0.0.1,192.0.2.171', '192.0.2.171'],
+    ['2001:DB8:0:0::0171', '2001:db8::171'],
+    ['::FFFF:192.0.2.172', '192.0.2.172'],
+  ])('a WebSocket is of whom a load balancer names: X-Forwarded-For: %s', async (said, address) => {
+    const headers = { 'X-Forwarded-For': said };
+    const client = await RawClient.login(server, { user: 'juliet', via: 'websocket', headers });
+    await knownAs(address);
+    await client.close();
+  });
+
+  test('a WebSocket of which nobody says whose it is is refused', async () => {
     const before = await drops('proxy_missing');
     await expect(RawClient.connect(server, { via: 'websocket' })).rejects.toThrow('403');
-    expect(await drops('proxy_missing')).toBe(before + 1);
+    for (const said of ['', 'unknown', '192.0.2.1,', '192.0.2.1:80', 'fe80::1%lo', '192.0.2.1, _hidden']) {
+      const headers = { 'X-Forwarded-For': said };
+      await expect(RawClient.connect(server, { via: 'websocket', headers })).rejects.toThrow('403');
+    }
+    expect(await drops('proxy_missing')).toBe(before + 7);
     expect((await server.fetch('/readyz')).status).toBe(200);
   });
 
@@ -168,6 +185,11 @@ describe('behind a load balancer (proxy_protocol.mode: required)', () => {
       await client.close();
     });
 
+    test.runIf(linux)('lets every WebSocket in', async () => {
+      for (let i = 0; i < 100; i++)
+        (await RawClient.connect(behind, { via: 'websocket', localAddress: `127.0.2.${i + 1}` })).cut();
+    });
+
     test('asks for our health without noise', async () => {
       const all = await metric(server, 'thrum_drops_total');
       const seen = server.log.length;
@@ -184,7 +206,9 @@ describe('proxy_protocol.trusted', () => {
   test.runIf(linux)('who is not in it is refused, whatever it says', async () => {
     for (const port of [server.c2s, server.c2s_tls]) await closed(raw(proxied('192.0.2.1'), port));
     await expect(login(proxied('192.0.2.1'), 'websocket')).rejects.toThrow('403');
-    expect(await drops('proxy_untrusted')).toBe(3);
+    const headers = { 'X-Forwarded-For': '192.0.2.1' };
+    await expect(RawClient.connect(server, { via: 'websocket', headers })).rejects.toThrow('403');
+    expect(await drops('proxy_untrusted')).toBe(4);
     await server.logged((line) => line.includes('proxy_untrusted'));
     for (const via of VIAS) {
       const preamble = proxied('192.0.2.1');

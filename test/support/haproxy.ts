@@ -39,7 +39,8 @@ export class Haproxy {
         `listen passage${i}`,
         `  mode ${mode}`,
         `  bind ${HOST}:${ports[i]}`,
-        `  server thrum ${HOST}:${to} send-proxy-v2 ${options}`,
+        mode === 'http' ? '  option forwardfor' : '',
+        `  server thrum ${HOST}:${to} ${mode === 'http' ? '' : 'send-proxy-v2'} ${options}`,
       ].join('\n'),
     );
     const timeouts = ['connect', 'client', 'server', 'tunnel'].map((what) => `  timeout ${what} 60s`).join('\n');
