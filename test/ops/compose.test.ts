@@ -85,7 +85,10 @@ describe('deploy/compose', () => {
     expect(servers.map(([, name, port]) => `${name}:${port}`)).toEqual(
       ports.flatMap((port) => [1, 2, 3].map((host) => `thrum-${host}:${port}`)),
     );
-    for (const [line] of servers) expect(line).toMatch(/ send-proxy-v2$/);
+    // Of HTTP it says so in HTTP's own way.
+    for (const [line, , port] of servers)
+      expect(line).toMatch(Number(port) === config.http.port ? /:\d+$/ : / send-proxy-v2$/);
+    expect(proxy).toMatch(/frontend http\n(?: {4}.*\n)* {4}option forwardfor\n/);
   });
 
   test('asks for secrets instead of shipping them', () => {
