@@ -42,7 +42,7 @@ export class Client {
     await client.openStream();
     const credentials = Buffer.from(`\0u${number}\0${PASSWORD}`).toString('base64');
     client.send(`<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>${credentials}</auth>`);
-    await client.until('<success');
+    await client.authenticated();
     await client.openStream();
     if (previd !== undefined && (await client.resume(previd))) return client;
     const bound = await client.request(
@@ -70,6 +70,18 @@ export class Client {
         : `<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' to='${DOMAIN}' version='1.0'>`,
     );
     await this.until('</stream:features>');
+  }
+
+  private async authenticated(): Promise<void> {
+    const end = /<success\b|<\/failure>/;
+    const answer = await this.until((text) => {
+      const found = end.exec(text);
+      return found === null ? -1 : found.index + found[0].length;
+    });
+    if (answer.endsWith('<success')) return;
+    // Who comes again later does not leave this one lying about.
+    this.abort();
+    throw new Error(`the broker refused the login: ${answer}`);
   }
 
   /** Sends available presence: notifications come to available resources only. */
