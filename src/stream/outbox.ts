@@ -1,22 +1,10 @@
-import { counters, count } from '../metrics/counters.js';
-import type { DropReason } from '../metrics/drops.js';
+import { count, counters } from '../metrics/counters.js';
+import { type Entry, type Shared, joined, sizeOf } from './entry.js';
 import { flusher } from './flusher.js';
+import { BoundedRing } from './slow-reader.js';
 
-/** What a full outbox does to notifications that nobody has to acknowledge reading. */
-export type SlowReaderPolicy = 'drop_oldest' | 'keep_latest' | 'disconnect';
-
-/**
- * Bytes that are serialised once and queued to any number of outboxes by reference.
- * `node` is set for pub-sub notifications: those, and only those, may be dropped for a slow reader.
- * A nonza (RFC 6120 §1.4; stream features, acknowledgements) is not a stanza: it is neither counted nor sent again (XEP-0198 §4).
- */
-export class Shared {
-  constructor(
-    readonly bytes: Buffer,
-    readonly node: string | undefined = undefined,
-    readonly nonza = false,
-  ) {}
-}
+export { Shared, whole, type Entry } from './entry.js';
+export type { SlowReaderPolicy } from './slow-reader.js';
 
 /** Where an outbox writes to: one connection's transport. */
 export interface Sink {
@@ -28,39 +16,16 @@ export interface Sink {
 
 const REQUEST = Buffer.from("<r xmlns='urn:xmpp:sm:3'/>");
 
-/** One queued stanza: `head`, if any, and `shared` are its bytes. */
-export interface Entry {
-  head: Buffer | undefined;
-  shared: Shared;
-}
-
-type Slot = Buffer | Shared | undefined;
-
 /**
- * A connection's outgoing queue, and with stream management (XEP-0198) its queue of unacknowledged stanzas: one ring with
- * three cursors, `acked ≤ written ≤ end`. An entry is a pair (own opening bytes or nothing, shared bytes). Entries are
- * written once per tick. Slots that were dropped, or held a nonza that is written, are holes that all cursors skip.
+ * A connection's outgoing queue, written once per tick, and with stream management (XEP-0198) its queue of unacknowledged
+ * stanzas: written entries that stay.
  */
-export class Outbox {
-  private ring: Slot[] = [];
-  private capacity = 0;
-  private acked = 0;
-  private written = 0;
-  private end = 0;
+export class Outbox extends BoundedRing {
   /** Stanzas (not holes) in [acked, written). */
   private unacked = 0;
-  /** Bytes held: unsent and unacknowledged. */
-  bytes = 0;
-  /** Bytes of the entries that are not written yet. */
-  unsent = 0;
-  /** Bytes of the unsent entries that may be dropped. */
-  private droppable = 0;
-  /** Entries that a slow reader lost so far. */
-  dropped = 0;
   sink: Sink | undefined;
   /** Own opening bytes of the entry that {@link takeOne} gave last. */
   head: Buffer | undefined;
-  dirty = false;
   /** Stanzas from this position on are kept until they are acknowledged. */
   private keepFrom = Infinity;
   /** Makes the `<a/>` that is owed to the peer (XEP-0198 §4); written after the entries of the tick. */
@@ -71,31 +36,8 @@ export class Outbox {
   /** The peer's last `h` (XEP-0198 §4), modulo 2^32. */
   private lastH = 0;
 
-  constructor(
-    private readonly limit: number,
-    private readonly policy: SlowReaderPolicy,
-    /** The queue is over its limit and nothing may be dropped. */
-    public onOverflow: () => void,
-  ) {}
-
-  /** Queues one entry for this tick's write. False when it was dropped. */
-  push(head: Buffer | undefined, shared: Shared): boolean {
-    const size = head === undefined ? shared.bytes.length : head.length + shared.bytes.length;
-    if (this.bytes + size > this.limit && !this.makeRoom(size, shared)) return false;
-    this.add(head, shared, size);
-    return true;
-  }
-
-  private add(head: Buffer | undefined, shared: Shared, size: number): void {
-    if (this.end - this.acked === this.capacity) this.grow();
-    const at = (this.end++ & (this.capacity - 1)) << 1;
-    this.ring[at] = head;
-    this.ring[at + 1] = shared;
-    this.bytes += size;
-    this.unsent += size;
-    if (shared.node !== undefined) this.droppable += size;
-    counters.outboxBytes += size;
-    if (!this.dirty) this.schedule();
+  protected get attached(): boolean {
+    return this.sink !== undefined;
   }
 
   /** Writes at the end of this tick. */
@@ -110,10 +52,6 @@ export class Outbox {
     this.dirty = false;
     const sink = this.sink;
     if (sink !== undefined && sink.writable && (!this.empty || this.nonzaDue)) sink.drain(this);
-  }
-
-  get empty(): boolean {
-    return this.written === this.end;
   }
 
   private get nonzaDue(): boolean {
@@ -211,21 +149,6 @@ export class Outbox {
 
   // --- to another worker ---------------------------------------------------------------------------------------------
 
-  /** Positions of the first entry that is held and of the one that comes next, for {@link at}. */
-  get first(): number {
-    return this.acked;
-  }
-  get next(): number {
-    return this.end;
-  }
-
-  /** The stanza at a position, with its own opening bytes; undefined where nothing is held that is to be sent (again). */
-  at(position: number): Entry | undefined {
-    const at = (position & (this.capacity - 1)) << 1;
-    const shared = this.ring[at + 1] as Shared | undefined;
-    return shared === undefined || shared.nonza ? undefined : { head: this.ring[at] as Buffer | undefined, shared };
-  }
-
   /** Goes on where another worker's outbox was, whose stanzas follow by {@link restore}. */
   continueFrom(h: number, requestEvery: number): void {
     this.keepUntilAcknowledged(requestEvery);
@@ -235,6 +158,7 @@ export class Outbox {
   /** Queues an entry that had its place within the limits already. `written`: it was sent before, and not acknowledged. */
   restore({ head, shared }: Entry, written: boolean): void {
     this.add(head, shared, sizeOf(head, shared));
+    this.schedule();
     if (written) this.takeOne();
   }
 
@@ -300,10 +224,7 @@ export class Outbox {
       const at = (i & mask) << 1;
       const shared = this.ring[at + 1] as Shared | undefined;
       if (shared?.node !== undefined) count(counters.drops, 'session_ended');
-      else if (shared !== undefined && !shared.nonza) {
-        const head = this.ring[at] as Buffer | undefined;
-        yield head === undefined ? shared.bytes : Buffer.concat([head, shared.bytes]);
-      }
+      else if (shared !== undefined && !shared.nonza) yield joined(this.ring[at] as Buffer | undefined, shared);
     }
     this.clear();
   }
@@ -329,91 +250,4 @@ export class Outbox {
     this.ring[at] = undefined;
     this.ring[at + 1] = undefined;
   }
-
-  private release(at: number, shared: Shared): void {
-    const size = sizeOf(this.ring[at] as Buffer | undefined, shared);
-    this.bytes -= size;
-    counters.outboxBytes -= size;
-    this.ring[at] = undefined;
-    this.ring[at + 1] = undefined;
-  }
-
-  private grow(): void {
-    const bigger = this.capacity === 0 ? 4 : this.capacity * 2;
-    const ring: Slot[] = new Array<Slot>(bigger * 2).fill(undefined);
-    const oldMask = this.capacity - 1;
-    for (let i = this.acked; i !== this.end; i++) {
-      const from = (i & oldMask) << 1;
-      const to = (i & (bigger - 1)) << 1;
-      ring[to] = this.ring[from];
-      ring[to + 1] = this.ring[from + 1];
-    }
-    this.ring = ring;
-    this.capacity = bigger;
-  }
-
-  /**
-   * The queue is full. Notifications make room by policy, never anything else; what is left decides.
-   * The new entry is dropped when it is a notification itself; otherwise the connection is given up. The entry is then taken
-   * all the same, or nobody would know of it: who hears of the overflow ends the queue before more is read.
-   */
-  private makeRoom(size: number, incoming: Shared): boolean {
-    if (this.policy !== 'disconnect') {
-      // Each pass over the queue has to free a good part of it, or a slow reader would cost everybody else time.
-      if (this.droppable > this.limit / 4) {
-        if (this.policy === 'keep_latest') this.dropSuperseded(incoming.node);
-        if (this.bytes + size > (this.limit * 3) / 4) this.dropOldest(this.limit / 2);
-      }
-      if (this.bytes + size <= this.limit) return true;
-    }
-    // Where nobody is connected there is nobody to disconnect.
-    if (incoming.node !== undefined && (this.policy !== 'disconnect' || this.sink === undefined)) {
-      count(counters.drops, 'outbox_full');
-      this.dropped++;
-      return false;
-    }
-    count(counters.drops, 'outbox_overflow');
-    this.onOverflow();
-    return incoming.node === undefined;
-  }
-
-  /** Of each node only the newest unsent notification stays; of `incoming` none, since it is newer. */
-  private dropSuperseded(incoming: string | undefined): void {
-    const mask = this.capacity - 1;
-    const seen = new Set<string>(incoming === undefined ? [] : [incoming]);
-    for (let i = this.end - 1; i >= this.written; i--) {
-      const at = (i & mask) << 1;
-      const shared = this.ring[at + 1] as Shared | undefined;
-      if (shared?.node === undefined) continue;
-      if (seen.has(shared.node)) this.drop(at, shared, 'superseded');
-      else seen.add(shared.node);
-    }
-  }
-
-  private dropOldest(goal: number): void {
-    const mask = this.capacity - 1;
-    for (let i = this.written; i !== this.end && this.bytes > goal; i++) {
-      const at = (i & mask) << 1;
-      const shared = this.ring[at + 1] as Shared | undefined;
-      if (shared?.node !== undefined) this.drop(at, shared, 'oldest');
-    }
-  }
-
-  private drop(at: number, shared: Shared, reason: DropReason): void {
-    const size = sizeOf(this.ring[at] as Buffer | undefined, shared);
-    this.unsent -= size;
-    this.droppable -= size;
-    this.release(at, shared);
-    this.dropped++;
-    count(counters.drops, reason);
-  }
-}
-
-/** All bytes of a stanza. */
-export function whole({ head, shared }: Entry): Buffer {
-  return head === undefined ? shared.bytes : Buffer.concat([head, shared.bytes]);
-}
-
-function sizeOf(head: Buffer | undefined, shared: Shared): number {
-  return head === undefined ? shared.bytes.length : head.length + shared.bytes.length;
 }

@@ -1,5 +1,6 @@
 import { CHANNEL, type Bus } from '../cluster/bus.js';
 import type { Connection } from './connection.js';
+import { joined } from './entry.js';
 import { framed } from './framing.js';
 import type { Outbox } from './outbox.js';
 import { scratch } from './scratch.js';
@@ -177,7 +178,7 @@ export class RelayInlet implements Transport {
         else {
           const large = outbox.takeOne();
           if (large === undefined) break;
-          this.writeNow(outbox.head === undefined ? large.bytes : Buffer.concat([outbox.head, large.bytes]));
+          this.writeNow(joined(outbox.head, large));
         }
       }
     }

@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net';
 import { TLSSocket, type TLSSocketOptions } from 'node:tls';
 import { counters } from '../metrics/counters.js';
+import { joined } from './entry.js';
 import type { Outbox } from './outbox.js';
 import { CLOSE_PATIENCE, type Receiver, type Transport, type TransportKind } from './transport.js';
 import { detach, scratch } from './scratch.js';
@@ -119,8 +120,7 @@ export class TcpTransport implements Transport {
   private writeLarge(outbox: Outbox): void {
     const shared = outbox.takeOne();
     if (shared === undefined) return;
-    const head = outbox.head;
-    this.write(head === undefined ? shared.bytes : Buffer.concat([head, shared.bytes]), undefined);
+    this.write(joined(outbox.head, shared), undefined);
   }
 
   private write(bytes: Buffer, borrowed: Buffer | undefined): void {

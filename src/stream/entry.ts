@@ -1,0 +1,31 @@
+/**
+ * Bytes that are serialised once and queued to any number of outboxes by reference.
+ * `node` is set for pub-sub notifications: those, and only those, may be dropped for a slow reader.
+ * A nonza (RFC 6120 §1.4; stream features, acknowledgements) is not a stanza: it is neither counted nor sent again (XEP-0198 §4).
+ */
+export class Shared {
+  constructor(
+    readonly bytes: Buffer,
+    readonly node: string | undefined = undefined,
+    readonly nonza = false,
+  ) {}
+}
+
+/** One queued stanza: `head`, if any, and `shared` are its bytes. */
+export interface Entry {
+  head: Buffer | undefined;
+  shared: Shared;
+}
+
+/** All bytes of a stanza. */
+export function whole({ head, shared }: Entry): Buffer {
+  return joined(head, shared);
+}
+
+export function joined(head: Buffer | undefined, shared: Shared): Buffer {
+  return head === undefined ? shared.bytes : Buffer.concat([head, shared.bytes]);
+}
+
+export function sizeOf(head: Buffer | undefined, shared: Shared): number {
+  return head === undefined ? shared.bytes.length : head.length + shared.bytes.length;
+}
