@@ -4,6 +4,8 @@ import { redisCounters, redisLatency } from '../metrics/redis.js';
 import { Blocking } from './blocking.js';
 import type { Connection } from './connection.js';
 import { faultOf } from './faults.js';
+import { Health } from './health.js';
+import { nodeOf } from './master.js';
 import { Operation, type Owner, shaOf } from './operation.js';
 import { Probe } from './probe.js';
 import {
@@ -18,6 +20,7 @@ import {
 import { ClusterServers, OneServer, type Servers } from './servers.js';
 import type { Settings } from './settings.js';
 import { slotOf } from './slot.js';
+import { Waiting } from './waiting.js';
 
 /** How often the link looks after what waits, in milliseconds. */
 const TICK_MS = 25;
@@ -35,52 +38,43 @@ export class Link implements Redis, Owner {
   readonly kind: Settings['kind'];
   readonly prefix: string;
   readonly patienceMs: number;
-  up = false;
   readonly servers: Servers;
   /** Connections of their own for what waits for replicas: nothing else shall. */
   private readonly lasting: Servers | undefined;
   private readonly probes: Probe[];
-  private readonly listeners: ((up: boolean) => void)[] = [];
+  private readonly health: Health;
   private readonly blocked = new Set<Blocking>();
   /** All that is not answered, in the order of the calls. */
   private readonly open = new Set<Operation>();
   /** Those among them that wait to be sent. */
-  private waiting: Operation[] = [];
+  private readonly waiting = new Waiting();
   /** Milliseconds in which this process had time for its connections. */
   private now = 0;
   private timer: NodeJS.Timeout | undefined;
   private ticked = 0;
   private probed = 0;
   private closed = false;
-  /** What is told when it does not work. */
-  private trouble = 'connecting';
 
   constructor(
     private readonly settings: Settings,
-    private readonly log: Logger | undefined,
+    log: Logger | undefined,
   ) {
     this.kind = settings.kind;
     this.prefix = settings.prefix;
     this.patienceMs = settings.patienceMs;
-    const events = {
-      changed: () => {
-        this.look();
-        this.resume();
-      },
-      arranged: () => {
-        this.look();
-        this.resume();
-      },
+    const look = () => {
+      this.look();
+      this.resume();
     };
+    const events = { changed: look, arranged: look };
     const connect = () =>
       this.kind === 'cluster' ? new ClusterServers(settings, events) : new OneServer(settings, events);
     this.servers = connect();
     if (settings.replicas > 0) this.lasting = connect();
-    this.probes = [this.servers, ...(this.lasting ? [this.lasting] : [])].map(
-      (servers) => new Probe(this.prefix, servers, () => this.look()),
-    );
-    void this.servers.refresh();
-    void this.lasting?.refresh();
+    const all = this.lasting === undefined ? [this.servers] : [this.servers, this.lasting];
+    this.health = new Health(all, log);
+    this.probes = all.map((servers) => new Probe(this.prefix, servers, () => this.look()));
+    for (const servers of all) void servers.refresh();
     this.wake();
   }
 
@@ -150,21 +144,13 @@ export class Link implements Redis, Owner {
     operation.asking = undefined;
     operation.due = this.now + pause;
     if (operation.patience === 0 || this.closed) this.giveUp(operation);
-    else this.waiting.push(operation);
+    else this.waiting.add(operation);
   }
 
   /** Sends what waited for a server, in the order of the calls. */
   private resume(): void {
-    if (this.waiting.length === 0 || !this.connections().some(({ usable }) => usable)) return;
-    const waiting = this.waiting.filter(({ settled }) => !settled);
-    // Mostly they are in order, since they came to wait so.
-    if (waiting.some(({ number }, i) => i > 0 && number < waiting[i - 1]!.number))
-      waiting.sort((a, b) => a.number - b.number);
-    this.waiting = [];
-    for (const operation of waiting) {
-      if (operation.due <= this.now) this.dispatch(operation);
-      else this.waiting.push(operation);
-    }
+    if (this.waiting.empty || !this.health.connections().some(({ usable }) => usable)) return;
+    for (const operation of this.waiting.take(this.now)) this.dispatch(operation);
   }
 
   replied(operation: Operation, reply: unknown): void {
@@ -227,44 +213,22 @@ export class Link implements Redis, Owner {
 
   // --- how it is ---------------------------------------------------------------------------------------------------------
 
+  get up(): boolean {
+    return this.health.up;
+  }
+
   onState(listener: (up: boolean) => void): void {
-    this.listeners.push(listener);
+    this.health.onChange(listener);
   }
 
-  private connections(): readonly Connection[] {
-    return this.lasting === undefined ? this.servers.all() : [...this.servers.all(), ...this.lasting.all()];
-  }
-
-  /** Sees whether commands get through, and tells when that changed. */
+  /** Sees whether commands get through; as long as they do not, what can be done is done. */
   private look(): void {
-    if (this.closed) return;
-    const all = this.connections();
-    const bad = all.find(({ usable, fault }) => !usable || fault !== undefined);
-    const up = all.length > 0 && bad === undefined && this.servers.covered && this.lasting?.covered !== false;
-    if (!up) {
-      const what = bad === undefined ? 'slots that nobody serves' : (bad.fault ?? 'no connection');
-      this.trouble = bad === undefined ? what : `${bad.address}: ${what}`;
-      this.wake();
-    }
-    if (up === this.up) return;
-    this.up = up;
-    redisCounters.up = up ? 1 : 0;
-    if (up) this.log?.info('Redis takes commands');
-    else this.log?.warn({ reason: this.trouble }, 'Redis does not take commands');
-    for (const listener of this.listeners) listener(up);
+    if (!this.closed && !this.health.look()) this.wake();
   }
 
   /** Resolves when commands get through; rejects after the patience. */
   ready(): Promise<void> {
-    if (this.up) return Promise.resolve();
-    return new Promise((resolve, reject) => {
-      const late = () => reject(new RedisUnavailable(`Redis is not ready (${this.trouble}).`));
-      const timer = setTimeout(late, this.settings.patienceMs);
-      this.onState((up) => {
-        clearTimeout(timer);
-        if (up) resolve();
-      });
-    });
+    return this.health.ready(this.settings.patienceMs);
   }
 
   // --- time --------------------------------------------------------------------------------------------------------------
@@ -279,7 +243,7 @@ export class Link implements Redis, Owner {
     const elapsed = Math.min(performance.now() - this.ticked, LONGEST_TICK_MS);
     this.ticked = performance.now();
     this.now += elapsed;
-    for (const connection of this.connections()) connection.tick(elapsed);
+    for (const connection of this.health.connections()) connection.tick(elapsed);
     for (const operation of this.open) if (operation.deadline <= this.now) this.giveUp(operation);
     this.resume();
     if (!this.up && this.now - this.probed >= PROBE_MS) {
@@ -301,20 +265,7 @@ export class Link implements Redis, Owner {
 
   async masters(): Promise<RedisNode[]> {
     await this.servers.refresh();
-    return this.servers.all().map((connection) => ({
-      address: connection.address,
-      call: async (command, args) => {
-        if (!connection.usable) throw new RedisUnavailable(`There is no connection to ${connection.address}.`);
-        try {
-          return await connection.ask(command, args);
-        } catch (error) {
-          if (faultOf(error as Error).kind === 'refused') throw error;
-          throw new RedisUnavailable(`${connection.address} did not do ${command}.`, { cause: error });
-        } finally {
-          this.wake();
-        }
-      },
-    }));
+    return this.servers.all().map((connection) => nodeOf(connection, () => this.wake()));
   }
 
   close(): Promise<void> {
