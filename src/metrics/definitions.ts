@@ -1,85 +1,10 @@
-import { readFileSync } from 'node:fs';
 import { clusterCounters } from './cluster.js';
 import { counters } from './counters.js';
+import { counter, gauge, histogram, labelled, one, perMember, perWorker, worst, type Definition } from './define.js';
 import { busySeconds, eventLoopLag, gcSeconds } from './event-loop.js';
-import { admissionWait, publishToWrite, storeLatency, type Histogram } from './histogram.js';
+import { admissionWait, publishToWrite, storeLatency } from './histogram.js';
 import { redisCounters, redisLatency } from './redis.js';
-
-/** What the registry asks when it is scraped, beside the counters. */
-export interface MetricSources {
-  /** Place in the pool. */
-  worker: number;
-  version: string;
-  /** Milliseconds since the epoch when the server's certificate expires. */
-  certificates?: { readonly expires: number } | undefined;
-  bus?: { readonly backlog: number; readonly congested: boolean } | undefined;
-  /** Where there are several hosts. */
-  hosts?: { status(): HostsState } | undefined;
-}
-
-interface HostsState {
-  /** Milliseconds since the lease was renewed. */
-  leaseAge: number;
-  /** What each worker of another host has not acknowledged, and for how many milliseconds. */
-  peers: readonly { batches: number; bytes: number; age: number }[];
-}
-
-/** One value and its labels. */
-export type Sample = [labels: Record<string, string | number>, value: number];
-
-export interface Definition {
-  name: string;
-  help: string;
-  type: 'counter' | 'gauge' | 'histogram';
-  labels: readonly string[];
-  /** How the workers' values become one; series of single workers have a label `worker` instead. */
-  aggregator: 'sum' | 'min' | 'max';
-  read(sources: MetricSources): Sample[] | Histogram;
-}
-
-type Table = Readonly<Record<string, number>>;
-
-const one = (value: number): Sample[] => [[{}, value]];
-const by = (label: string, table: Table): Sample[] =>
-  Object.entries(table).map(([key, value]) => [{ [label]: key }, value]);
-
-function counter(name: string, help: string, read: () => number): Definition {
-  return { name, help, type: 'counter', labels: [], aggregator: 'sum', read: () => one(read()) };
-}
-
-function gauge(name: string, help: string, read: () => number): Definition {
-  return { name, help, type: 'gauge', labels: [], aggregator: 'sum', read: () => one(read()) };
-}
-
-function labelled(type: 'counter' | 'gauge', name: string, help: string, label: string, read: () => Table): Definition {
-  return { name, help, type, labels: [label], aggregator: 'sum', read: () => by(label, read()) };
-}
-
-function histogram(name: string, help: string, shown: Histogram): Definition {
-  return { name, help, type: 'histogram', labels: [], aggregator: 'sum', read: () => shown };
-}
-
-/** A series for each worker. */
-function perWorker(
-  type: 'counter' | 'gauge',
-  name: string,
-  help: string,
-  read: (sources: MetricSources) => number,
-): Definition {
-  const labels = ['worker'];
-  return { name, help, type, labels, aggregator: 'sum', read: (from) => [[{ worker: from.worker }, read(from)]] };
-}
-
-/** A series for each worker, where there are several hosts. */
-function perMember(name: string, help: string, read: (state: HostsState) => number): Definition {
-  return {
-    ...perWorker('gauge', name, help, () => 0),
-    read: ({ worker, hosts }) => (hosts === undefined ? [] : [[{ worker }, read(hosts.status())]]),
-  };
-}
-
-const worst = ({ peers }: HostsState, figure: 'batches' | 'bytes' | 'age'): number =>
-  peers.reduce((most, peer) => Math.max(most, peer[figure]), 0);
+import { maxFileDescriptors, STARTED } from './process.js';
 
 /** Every metric of a worker. docs/operations.md shows this table. */
 export const definitions: readonly Definition[] = [
@@ -313,15 +238,3 @@ export const definitions: readonly Definition[] = [
     read: ({ version }) => [[{ version, node: process.versions.node }, 1]],
   },
 ];
-
-const STARTED = Math.round((Date.now() - process.uptime() * 1000) / 1000);
-let descriptors: number | undefined;
-
-/** The soft limit of this process; 0 where the system does not tell. */
-function maxFileDescriptors(): number {
-  if (descriptors === undefined) {
-    const limits = process.platform === 'linux' ? readFileSync('/proc/self/limits', 'utf8') : '';
-    descriptors = Number(/^Max open files\s+(\d+)/m.exec(limits)?.[1] ?? 0);
-  }
-  return descriptors;
-}

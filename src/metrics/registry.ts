@@ -1,9 +1,10 @@
 import { Counter, Gauge, Registry, type Metric } from 'prom-client';
-import { definitions, type Definition, type MetricSources, type Sample } from './definitions.js';
+import type { Definition, MetricSources, Sample } from './define.js';
+import { definitions } from './definitions.js';
 import { watchEventLoop } from './event-loop.js';
 import { Histogram } from './histogram.js';
 
-export type { MetricSources } from './definitions.js';
+export type { MetricSources } from './define.js';
 
 /** One metric for people: docs/operations.md is made of these. */
 export interface MetricDescription {
