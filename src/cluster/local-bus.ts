@@ -1,8 +1,8 @@
-import { unlink } from 'node:fs/promises';
-import { createServer, type Server, type Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import { count, counters } from '../metrics/counters.js';
 import { CONFIRM_MS, PeerGone, type Bus, type Channel } from './bus.js';
-import { CONTROL, FRAME_MAX, GREETING_BYTES, greeted } from './frames.js';
+import { Door } from './door.js';
+import { CONTROL, FRAME_MAX } from './frames.js';
 import { Intake } from './intake.js';
 import { Link } from './link.js';
 import { Peer, type Fault } from './peer.js';
@@ -25,8 +25,6 @@ export interface LocalBusOptions {
 export const STALL_SECONDS = 10;
 /** How long the news of a peer's death may take after its connection broke, and how long `close()` may flush. */
 const LINGER_MS = 2_000;
-/** How long a connection may take to greet. */
-const GREETING_MS = 5_000;
 const CHECK_MS = 1_000;
 const SETTLED = Promise.resolve();
 
@@ -44,8 +42,7 @@ export class LocalBus extends WatchedBus implements Bus {
   private reached: Peer[] = [];
   private readonly ended = new Set<number>();
   protected readonly talk: Talk;
-  private server: Server | undefined;
-  private path = '';
+  private readonly door = new Door((number, socket) => this.dialled(number, socket));
   private scheduled = false;
   private watch: NodeJS.Timeout | undefined;
   private confirmation: NodeJS.Timeout | undefined;
@@ -63,12 +60,8 @@ export class LocalBus extends WatchedBus implements Bus {
   }
 
   /** Listens for peers at the path of a Unix socket, in a directory that only this user may enter. */
-  async open(path: string): Promise<void> {
-    this.path = path;
-    this.server = createServer((socket) => this.accepted(socket));
-    await new Promise<void>((resolve, reject) => {
-      this.server!.on('error', reject).listen(path, resolve);
-    });
+  open(path: string): Promise<void> {
+    return this.door.open(path);
   }
 
   /** Makes the acquaintance of the peer that listens at `path`; false when it was given up before it was up. */
@@ -149,12 +142,7 @@ export class LocalBus extends WatchedBus implements Bus {
     this.peers.clear();
     this.reached = [];
     this.talk.end();
-    const { server } = this;
-    if (!server) return;
-    await new Promise<void>((resolve) => server.close(() => resolve()));
-    await unlink(this.path).catch((error: NodeJS.ErrnoException) => {
-      if (error.code !== 'ENOENT') throw error;
-    });
+    await this.door.close();
   }
 
   private peer(number: number): Peer | undefined {
@@ -164,34 +152,17 @@ export class LocalBus extends WatchedBus implements Bus {
     return peer;
   }
 
-  /** A peer dialled in: after its greeting, its socket is the way out to it. */
-  private accepted(socket: Socket): void {
-    let peer: Peer | undefined;
-    let link: Link | undefined;
-    const patience = setTimeout(() => socket.destroy(), GREETING_MS);
-    socket.on('error', () => socket.destroy());
-    socket.on('close', () => {
-      clearTimeout(patience);
-      if (peer && link && peer.link === link) this.severed(peer);
+  /** A peer dialled in: its socket is the way out to it. */
+  private dialled(number: number, socket: Socket): (() => void) | undefined {
+    const peer = this.peer(number);
+    if (!peer || peer.link) return undefined;
+    const link = new Link(socket, this.self, () => {
+      if (link.pending > 2 * this.options.backlogBytes) this.drop(peer, 'stuck');
+      else this.assess();
     });
-    socket.on('readable', () => {
-      const bytes = socket.read(link ? 1 : GREETING_BYTES) as Buffer | null;
-      if (bytes === null) return;
-      const number = link ? undefined : greeted(bytes);
-      peer = number === undefined ? peer : this.peer(number);
-      if (number === undefined || !peer || peer.link) {
-        socket.destroy();
-        return;
-      }
-      clearTimeout(patience);
-      const { backlogBytes } = this.options;
-      const to = peer;
-      to.link = link = new Link(socket, this.self, () => {
-        if (link!.pending > 2 * backlogBytes) this.drop(to, 'stuck');
-        else this.assess();
-      });
-      this.rise(to);
-    });
+    peer.link = link;
+    this.rise(peer);
+    return () => this.severed(peer);
   }
 
   /** Up when both ways stand: from here on frames go and come. */

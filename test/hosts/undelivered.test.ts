@@ -77,7 +77,9 @@ describe.skipIf(!redisInstalled)('what was on its way to a host that dies', () =
   beforeEach(async () => {
     await redis.command('FLUSHALL');
     hosts = [];
-    await Promise.all([0, 1, 2].map(async (i) => (hosts[i] = await startHost(redis))));
+    await Promise.all(
+      [0, 1, 2].map(async (i) => (hosts[i] = await startHost(redis, { set: { 'cluster.lease_seconds': 6 } }))),
+    );
     await hosts[0]!.addUsers('sender', 'account');
   });
   afterEach(() => Promise.all(hosts.map((host) => host.stop())));

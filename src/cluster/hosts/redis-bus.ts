@@ -1,9 +1,10 @@
 import type { Logger } from 'pino';
 import type { Redis } from '../../redis/redis.js';
 import { PeerGone, type Bus, type Channel } from '../bus.js';
-import { CONTROL, eachFrame } from '../frames.js';
+import { CONTROL } from '../frames.js';
 import { Talk } from '../talk.js';
 import { WatchedBus } from '../watched-bus.js';
+import { Acquaintances, type Circle } from './acquaintances.js';
 import { tooFarBehind } from './bounds.js';
 import { FLAG } from './envelope.js';
 import { Gathering } from './gathering.js';
@@ -13,7 +14,6 @@ import { Landings } from './landings.js';
 import { Outage } from './outage.js';
 import { Reception, type ReceptionOptions } from './reception.js';
 import { RemotePeer, type Carrier } from './remote-peer.js';
-import type { Left } from './window.js';
 
 export interface RedisBusOptions {
   redis: Redis;
@@ -49,7 +49,7 @@ export class RedisBus extends WatchedBus implements Bus, Carrier {
   /** Of this worker's registration. */
   epoch = 0;
 
-  private readonly known = new Map<number, RemotePeer>();
+  private readonly known: Acquaintances;
   protected readonly talk: Talk;
   private readonly gathering = new Gathering(() => this.schedule());
   private readonly landings = new Landings();
@@ -64,13 +64,14 @@ export class RedisBus extends WatchedBus implements Bus, Carrier {
   constructor(private readonly options: RedisBusOptions) {
     super();
     this.self = options.self;
+    this.known = new Acquaintances(this.circle(), options.log);
     this.talk = new Talk(options.self, (peer, kind, parts) => this.post(peer, kind, parts), options.onError);
     this.reception = new Reception({
       talk: this.talk,
       members: options.members,
       find: (worker) => this.known.get(worker),
       touch: (peer) => this.gathering.touch(peer),
-      anew: (peer) => this.anew(peer, 'it begins anew', true),
+      anew: (peer) => this.known.anew(peer, 'it begins anew', true),
       urgent: this.returns,
     });
     this.outage = new Outage(options.redis, options.patienceMs, {
@@ -85,83 +86,40 @@ export class RedisBus extends WatchedBus implements Bus, Carrier {
   /** The workers of the other hosts that live, as far as is known. */
   update(members: readonly Member[]): void {
     if (this.closed) return;
-    const there = new Map(members.map((member) => [member.number, member]));
-    for (const peer of [...this.known.values()]) {
-      if (there.get(peer.number)?.epoch !== peer.epoch) this.bury(peer);
-    }
-    for (const member of members) {
-      if (this.known.has(member.number)) continue;
-      const peer = new RemotePeer(member, inboxKey(this.options.redis, member.number, member.epoch), this);
-      this.known.set(member.number, peer);
-      this.rise(peer);
-    }
+    this.known.update(members);
+    this.assess();
     this.watch ??= setInterval(() => this.check(), CHECK_MS);
   }
 
-  /** Meets everybody anew: this worker was taken for dead. The others live, and have handled what was in their inboxes. */
+  /** Meets everybody anew: this worker was taken for dead. */
   leaveAll(): void {
-    this.gathering.seal();
-    for (const peer of [...this.known.values()]) this.drop(peer, (left) => this.giveBack(peer, left, false, true));
-  }
-
-  /** Whatever the dead had not acknowledged comes back. */
-  private bury(peer: RemotePeer): void {
-    this.gathering.seal();
-    this.drop(peer, (left) => {
-      this.giveBack(peer, left, true, false);
-      peer.seen();
-    });
-  }
-
-  private drop(peer: RemotePeer, seeTo: (left: Left[]) => void): void {
-    peer.close();
-    this.known.delete(peer.number);
-    this.gathering.forget(peer);
-    this.reception.forget(peer);
-    this.fall(peer);
-    seeTo(peer.window.left());
+    this.known.leaveAll();
     this.assess();
   }
 
-  /** Answers with how many frames came back. */
-  private giveBack({ number }: RemotePeer, left: readonly Left[], landed: boolean, lives: boolean): number {
-    let count = 0;
-    for (const one of left) {
-      if (one.landed && !landed) continue;
-      eachFrame(one.frames, (kind, body) => {
-        if (!this.returns(kind)) return;
-        count++;
-        this.returned(number, kind, body, lives);
-      });
-    }
-    return count;
-  }
-
-  private rise(peer: RemotePeer): void {
-    this.peers.add(peer.number);
-    this.gathering.touch(peer);
-    this.tellUp(peer.number);
-  }
-
-  private fall(peer: RemotePeer): void {
-    if (!this.peers.delete(peer.number)) return;
-    this.tellDown(peer.number);
-    this.talk.gone(peer.number);
-    peer.givenUp();
-  }
-
-  /**
-   * What was on the way is lost: both sides begin with each other as if they had not met. Of what would come back that does which
-   * the peer will not handle: all, where the peer had begun anew, for it said how far it was; else what is not in its inbox.
-   */
-  private anew(peer: RemotePeer, why: string, all: boolean): void {
-    this.gathering.seal();
-    const { left, frames } = peer.anew();
-    this.fall(peer);
-    const lost = frames - this.giveBack(peer, left, all, true);
-    peer.lost(lost);
-    this.options.log.warn({ peer: peer.number, frames: lost }, `frames to a worker were lost: ${why}`);
-    this.rise(peer);
+  private circle(): Circle {
+    const { redis } = this.options;
+    return {
+      make: (member) => new RemotePeer(member, inboxKey(redis, member.number, member.epoch), this),
+      up: (peer) => {
+        this.peers.add(peer.number);
+        this.gathering.touch(peer);
+        this.tellUp(peer.number);
+      },
+      down: (peer) => {
+        if (!this.peers.delete(peer.number)) return;
+        this.tellDown(peer.number);
+        this.talk.gone(peer.number);
+        peer.givenUp();
+      },
+      forgotten: (peer) => {
+        this.gathering.forget(peer);
+        this.reception.forget(peer);
+      },
+      seal: () => this.gathering.seal(),
+      returns: this.returns,
+      returned: (peer, kind, body, lives) => this.returned(peer, kind, body, lives),
+    };
   }
 
   // --- sending -----------------------------------------------------------------------------------------------------------
@@ -219,7 +177,7 @@ export class RedisBus extends WatchedBus implements Bus, Carrier {
     const now = performance.now();
     for (let i = 0; i < dirty.length; i++) dirty[i]!.pump(now);
     for (const { peer, why } of tooFarBehind(dirty, this.known, this.options.backlogBytes)) {
-      this.anew(peer, why, false);
+      this.known.anew(peer, why, false);
     }
     this.assess();
   };

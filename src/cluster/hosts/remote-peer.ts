@@ -162,6 +162,8 @@ export class RemotePeer {
 
   /** Begins a new generation. Answers with what was not acknowledged, and how many frames that are. */
   anew(): { left: Left[]; frames: number } {
+    // It will be there in a moment.
+    if (this.flying) this.window.landed = this.window.sent;
     const left = this.window.left();
     const frames = this.window.begin();
     this.sequence.awaiting = true;
