@@ -30,7 +30,7 @@ export const FLAG = {
   again: 16,
   /** The sender leaves; nothing follows. */
   bye: 32,
-  /** In the inbox of one that is dead: the sender has seen to what it had sent there. */
+  /** Should the owner of the inbox be dead: nobody has to see to what the sender had put there before. */
   seen: 64,
 } as const;
 

@@ -6,7 +6,6 @@ import { Talk } from '../talk.js';
 import { WatchedBus } from '../watched-bus.js';
 import { Acquaintances, type Circle } from './acquaintances.js';
 import { tooFarBehind } from './bounds.js';
-import { FLAG } from './envelope.js';
 import { Gathering } from './gathering.js';
 import type { Member, PeerStatus } from './hosts.js';
 import { inboxKey } from './keys.js';
@@ -257,7 +256,7 @@ export class RedisBus extends WatchedBus implements Bus, Carrier {
     }
     this.landings.end();
     this.talk.end();
-    if (this.options.redis.up) await Promise.all(peers.map((peer) => peer.control(FLAG.bye)));
+    if (this.options.redis.up) await Promise.all(peers.map((peer) => peer.farewell()));
     for (const peer of peers) peer.close();
   }
 }

@@ -141,6 +141,11 @@ export class RemotePeer {
     if (lost || (flags & FLAG.again) !== 0) clusterCounters.resent += window.again();
   }
 
+  /** Nothing follows; where the peer has taken everything, nobody has to see to what may still lie in its inbox. */
+  farewell(): Promise<boolean> {
+    return this.control(this.window.settled ? FLAG.bye | FLAG.seen : FLAG.bye);
+  }
+
   /** Acknowledges what was taken, when it is much or it has to be at once. */
   acknowledge(atOnce: boolean): void {
     const { batches, bytes } = this.sequence;
