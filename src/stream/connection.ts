@@ -1,22 +1,20 @@
-import { counters, count } from '../metrics/counters.js';
+import { counters } from '../metrics/counters.js';
 import { EVENT } from '../xml/scanner.js';
 import { E } from '../xml/envelope.js';
 import type { Element } from '../xml/element.js';
 import { domainpart } from '../jid/idna.js';
-import { parseJid, type Jid } from '../jid/jid.js';
-import { isResumable, streamError, type StreamFailure } from './errors.js';
-import { framed } from './framing.js';
-import { NS_STREAM, USUAL_SCOPE, isSupported, likeHeader, ownEnd, ownHeader, readHeader } from './header.js';
+import { parseJid } from '../jid/jid.js';
+import type { StreamFailure } from './errors.js';
+import { NS_STREAM, USUAL_SCOPE, isSupported, likeHeader, readHeader } from './header.js';
 import type { Bound, StreamHost } from './host.js';
 import { Input } from './input.js';
 import { Negotiation } from './negotiation.js';
-import { Outbox, Shared } from './outbox.js';
+import type { Outbox } from './outbox.js';
+import { OwnStream } from './own-stream.js';
 import type { Receiver, Transport } from './transport.js';
 import { flusher } from './flusher.js';
 
 const NS_SERVER = 'jabber:server';
-/** Connections made so far. */
-let made = 0;
 
 export type Next = Promise<StreamFailure | undefined> | StreamFailure | undefined;
 
@@ -29,12 +27,7 @@ interface Relay extends Receiver {
  * One stream's life (RFC 6120 §4): from the first header through negotiation to the last close. Bytes come from a
  * transport and go through {@link Input}, the stanzas of a bound stream to its session. Knows no feature.
  */
-export class Connection implements Receiver {
-  outbox: Outbox;
-  /** The bound session, once there is one. */
-  bound: Bound | undefined;
-  /** Its number in the log of this worker. */
-  readonly id = ++made;
+export class Connection extends OwnStream implements Receiver {
   /** Coarse time of the last byte from the peer, in milliseconds. */
   lastHeard = Date.now();
   /** When the connection was made; negotiation has to end within the limit. */
@@ -43,29 +36,15 @@ export class Connection implements Receiver {
   probed = false;
   /** The language of the stream (RFC 6120 §4.7.4), empty when the peer named none. */
   lang = '';
-  /** Who the peer's header says that it is, to be held against what it authenticates as (RFC 6120 §4.7.1, §6.4.6). */
-  claimed: Jid | undefined;
   /** Inherited declarations for trees of this stream's stanzas, when they are not the usual two. */
   scope: Record<string, string> = USUAL_SCOPE;
-  /** The outbox belongs to a session, which outlives this connection. */
-  private lent = false;
-  private headerSent = false;
-  private ending = false;
-  private over = false;
-  /** It is to be closed as soon as it is idle. */
-  private leaving = false;
   private readonly input: Input;
   private negotiation: Negotiation | undefined;
   /** Where bytes go instead, when another worker holds the session. */
   private relay: Relay | undefined;
 
-  constructor(
-    readonly host: StreamHost,
-    public transport: Transport,
-  ) {
-    const { limits, slow_reader } = host.config;
-    this.outbox = new Outbox(limits.outbox_bytes, slow_reader, () => this.overflow());
-    this.outbox.sink = transport;
+  constructor(host: StreamHost, transport: Transport) {
+    super(host, transport);
     this.input = new Input(this);
     this.negotiation = new Negotiation(this);
     host.connections.add(this);
@@ -76,11 +55,6 @@ export class Connection implements Receiver {
     }
   }
 
-  /** The carrier is gone. */
-  get isOver(): boolean {
-    return this.over;
-  }
-
   /** Another worker has the session. */
   get relayed(): boolean {
     return this.relay !== undefined;
@@ -89,11 +63,6 @@ export class Connection implements Receiver {
   /** That worker. */
   get relayedTo(): number | undefined {
     return this.relay?.peer;
-  }
-
-  /** It takes no more input: it is over, or is about to be. */
-  get isClosing(): boolean {
-    return this.over || this.ending;
   }
 
   /** Scanner handle. */
@@ -169,11 +138,6 @@ export class Connection implements Receiver {
     return this.negotiation?.opened();
   }
 
-  /** The stream has been opened by both sides. */
-  get isOpen(): boolean {
-    return this.headerSent;
-  }
-
   /** The element in the scanner's envelope as a tree. */
   tree(): Element {
     const { scanner, tree } = this.host;
@@ -191,22 +155,6 @@ export class Connection implements Receiver {
     return { condition: 'unsupported-stanza-type', text: `<${element.name}/> is not known here` };
   }
 
-  private sendHeader(): void {
-    this.headerSent = true;
-    this.sendNonza(ownHeader(this.transport.framed, this.host.config.domain, this.claimed?.bare));
-  }
-
-  /** Queues something that is not a stanza. */
-  sendNonza(xml: string): void {
-    this.outbox.push(undefined, new Shared(Buffer.from(xml), undefined, true));
-  }
-
-  /** Queues a serialised stanza. */
-  sendStanza(xml: string): void {
-    this.outbox.push(undefined, new Shared(Buffer.from(xml)));
-    counters.stanzasOut++;
-  }
-
   // --- what the session does with the connection ---------------------------------------------------------------------
 
   /** Negotiation is over: stanzas go to the session from here on. */
@@ -220,15 +168,6 @@ export class Connection implements Receiver {
   carry(bound: Bound, outbox: Outbox): void {
     this.outbox = outbox;
     this.bind(bound);
-  }
-
-  /** All that negotiation has queued goes out now, whether the client reads or not: others have the next word. */
-  sayAll(): void {
-    const { outbox, transport } = this;
-    outbox.flush();
-    for (let shared = outbox.takeOne(); shared !== undefined; shared = outbox.takeOne()) {
-      transport.writeNow(transport.framed ? framed(undefined, shared) : shared.bytes);
-    }
   }
 
   /** From here on bytes go, unread, to another worker. */
@@ -261,41 +200,10 @@ export class Connection implements Receiver {
     scanner.next(this.stream);
   }
 
-  // --- the end -------------------------------------------------------------------------------------------------------
-
-  private overflow(): void {
-    // Not from inside the push that found out: the caller is in the middle of a fan-out.
-    queueMicrotask(() => this.fail({ condition: 'resource-constraint', text: 'the client does not read fast enough' }));
-  }
-
-  /** Sends a stream error and closes (RFC 6120 §4.9). */
-  fail(failure: StreamFailure): void {
-    if (this.over || this.ending) return;
-    count(counters.streamErrors, failure.condition);
-    this.host.log.debug({ connection: this.id, ...failure }, 'stream error');
-    this.finish(isResumable(failure.condition), streamError(failure, this.transport.framed));
-  }
-
-  /**
-   * Closes the stream in such a way that the session waits, and the client comes back: to the host given as host:port (RFC 6120
-   * §4.9.3.19), where its transport allows to say so, or wherever it finds.
-   */
-  sendAway(to?: string): void {
-    if (to !== undefined && this.transport.redirectable) this.fail({ condition: 'see-other-host', content: to });
-    else this.fail({ condition: 'system-shutdown' });
-  }
-
   /** The worker with the socket is closing. */
   dismissed(): void {
     this.leaving = true;
     this.leave();
-  }
-
-  /** Nothing is left of what had to be waited for before it may go. */
-  leave(): void {
-    if (!this.leaving || !this.idle) return;
-    if (this.bound?.resumption === undefined) this.close();
-    else this.sendAway();
   }
 
   /** Tells the worker with the session that the socket has to go. */
@@ -303,37 +211,6 @@ export class Connection implements Receiver {
     if (this.leaving) return;
     this.leaving = true;
     this.relay?.dismissed();
-  }
-
-  /** Closes the stream from our side. */
-  close(): void {
-    if (!this.over && !this.ending) this.finish(false);
-  }
-
-  /** Last words, past the outbox: what is queued there may belong to a session that lives on. */
-  private finish(resumable: boolean, error?: string): void {
-    if (!this.headerSent) this.sendHeader();
-    if (this.lent) this.outbox.flush();
-    else this.sayAll();
-    this.ending = true;
-    this.letGo(!resumable);
-    if (error !== undefined) this.transport.writeNow(Buffer.from(error));
-    this.transport.writeNow(ownEnd(this.transport.framed));
-    this.transport.end();
-  }
-
-  /** Another connection has taken the session over (XEP-0198 §5): this one has nothing left to do. */
-  abandon(): void {
-    this.bound = undefined;
-    this.lent = false;
-    this.outbox = new Outbox(64 * 1024, 'disconnect', () => this.transport.destroy());
-    this.outbox.sink = this.transport;
-    this.fail({ condition: 'conflict', text: 'the session was resumed elsewhere' });
-  }
-
-  /** The peer closed its stream (RFC 6120 §4.4): answer, and end the session for good. */
-  peerClosed(): void {
-    this.close();
   }
 
   /** The carrier is gone, whoever closed it. */
@@ -348,12 +225,5 @@ export class Connection implements Receiver {
     this.input.close();
     this.host.connections.delete(this);
     this.host.gate.leave(this.transport.remoteAddress);
-  }
-
-  private letGo(graceful: boolean): void {
-    const bound = this.bound;
-    this.bound = undefined;
-    if (bound !== undefined) bound.detached(graceful);
-    else if (this.over && !this.lent) this.outbox.clear();
   }
 }
