@@ -1,6 +1,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import type { ClusterReading } from '../../src/cli/cluster-reading.js';
 import { thrum } from '../cli/spawn.js';
+import { metric } from '../protocol/support/metrics.js';
 import { create, publish, pubsub, SERVICE, storedItems, subscribe } from '../protocol/support/pubsub.js';
 import { RawClient } from '../support/client.js';
 import { Network, namespacesAllowed } from '../support/netns.js';
@@ -176,6 +177,7 @@ describe.skipIf(!redisInstalled || !namespacesAllowed)('hosts whose cables are p
     const [after] = await workersOf(WEST);
     expect(after).toMatchObject({ number: before!.number, pid: before!.pid });
     expect(after!.epoch).toBeGreaterThan(before!.epoch);
+    expect(await metric(hosts[WEST]!, 'thrum_cluster_leases_lost_total')).toBe(1);
     await until('its sessions', () => finds(near, far.jid));
     // One of the two that have the same address is told to go.
     await loser.expectStreamError('conflict');
