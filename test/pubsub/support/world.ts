@@ -108,6 +108,13 @@ export class Client {
     return this.set(`<publish node='${node}'><item id='${id}'>${payload}</item></publish>`);
   }
 
+  /** The condition with which a publish is refused; undefined when it is not. */
+  async refused(node: string): Promise<string | undefined> {
+    const publish = `<publish node='${node}'><item><v xmlns='urn:x'/></item></publish>`;
+    const answer = await this.iq('set', `<pubsub xmlns='${NS}'>${publish}</pubsub>`);
+    return answer instanceof StanzaError ? answer.condition : undefined;
+  }
+
   /** On the hot path; false when it has to be sent in the usual way. */
   hot(node: string, itemId: string | undefined, payload = `<v xmlns='urn:x'>${itemId}</v>`, id = 'hot'): boolean {
     const view = Buffer.from(payload);
