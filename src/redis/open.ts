@@ -12,14 +12,17 @@ export { RedisRefused } from './redis.js';
 const PAUSE_MS = 100;
 
 /**
- * Connects to Redis. What is not there yet is waited for, as long as any command would be.
+ * Connects to Redis; all connections have the name, if there is one. What is not there yet is waited for, as long as any command would be.
  *
  * @throws RedisRefused with a sentence that says what to change
  */
-export async function openRedis(config: Config['redis'], options: { log?: Logger } = {}): Promise<Redis> {
+export async function openRedis(
+  config: Config['redis'],
+  options: { log?: Logger; name?: string } = {},
+): Promise<Redis> {
   const settings = settingsOf(config);
   await patiently(settings, () => examineFirst(settings));
-  const link = new Link(settings, options.log);
+  const link = new Link({ ...settings, name: options.name ?? '' }, options.log);
   try {
     await link.ready();
     if (settings.kind === 'cluster')

@@ -22,6 +22,8 @@ export interface Settings {
   password: string;
   tls: ConnectionOptions | undefined;
   prefix: string;
+  /** What Redis shows connections under, and {@link sever} finds them by; empty where nobody looks for them. */
+  name: string;
   patienceMs: number;
   /** How many replicas must have what is to last. */
   replicas: number;
@@ -50,6 +52,7 @@ export function settingsOf(config: Config['redis']): Settings {
     password: config.password || decodeURIComponent(url.password),
     tls: url.protocol === 'rediss:' ? secured(config) : undefined,
     prefix: config.prefix,
+    name: '',
     patienceMs: config.patience_seconds * 1000,
     replicas: config.replicas,
   };
@@ -138,6 +141,7 @@ export function clientOptions(settings: Settings, address?: Address): RedisOptio
     ...(username && { username }),
     ...(password && { password }),
     ...(secure && { tls: secure }),
+    ...(settings.name && { connectionName: settings.name }),
     ...(kind !== 'cluster' && { db: database }),
     connectTimeout: STUCK_MS,
     disconnectTimeout: 100,

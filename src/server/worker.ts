@@ -1,5 +1,6 @@
 import { operations, type Operations } from '../cli/admin.js';
 import { joinHosts } from '../cluster/hosts/join.js';
+import { connectionName } from '../cluster/hosts/keys.js';
 import { joinPool, type Membership } from '../cluster/member.js';
 import { openDirectory } from '../cluster/session-table.js';
 import type { Config } from '../config/config.js';
@@ -75,7 +76,8 @@ async function run(pool: Membership): Promise<void> {
   const started = Date.now();
 
   // The other workers, and what lasts.
-  const redis = config.store === 'redis' ? await openRedis(config.redis, { log }) : undefined;
+  const name = connectionName(config.redis, pool.number);
+  const redis = config.store === 'redis' ? await openRedis(config.redis, { log, name }) : undefined;
   const hosts = redis && (await joinHosts({ pool, redis, ...hostOptions(config, version), log }));
   const bus = hosts?.bus ?? pool.bus;
   const registry = new Registry();

@@ -3,8 +3,8 @@ import type { ClusterReading } from '../../src/cli/cluster-reading.js';
 import { thrum } from '../cli/spawn.js';
 import { metric } from '../protocol/support/metrics.js';
 import { create, publish, pubsub, SERVICE, storedItems, subscribe } from '../protocol/support/pubsub.js';
-import { RawClient } from '../support/client.js';
-import { Network, namespacesAllowed } from '../support/netns.js';
+import { NS, RawClient } from '../support/client.js';
+import { Network, namespacesAllowed, unsent } from '../support/netns.js';
 import { RedisServer, redisInstalled, until } from '../support/redis.js';
 import type { TestServer } from '../support/server.js';
 import { nextItem, numbers, startHost } from './hosts.js';
@@ -65,6 +65,9 @@ describe.skipIf(!redisInstalled || !namespacesAllowed)('hosts whose cables are p
     }
   });
 
+  async function sessions(): Promise<boolean> {
+    return (await redis.keys()).some((key) => /^thrum:(sessions|held):/.test(key));
+  }
   async function login(host: number, user: string, resource: string): Promise<RawClient> {
     const client = await RawClient.login(hosts[host]!, { user, resource, available: true });
     clients.push(client);
@@ -199,6 +202,31 @@ describe.skipIf(!redisInstalled || !namespacesAllowed)('hosts whose cables are p
       SERVICE,
     );
     for (const client of clients.splice(0)) client.cut();
-    await until('no sessions', async () => !(await redis.keys()).some((key) => /^thrum:(sessions|held):/.test(key)));
+    await until('no sessions', async () => !(await sessions()));
+  });
+
+  test('one is killed while it is cut off: what it had sent is not done when the cable is whole again', async () => {
+    const far = await login(WEST, 'far', 'r');
+    // A host that knows the password by now logs in without Redis; the bind has to wait.
+    const late = await RawClient.connect(hosts[WEST]!);
+    clients.push(late);
+    await late.open();
+    network.cut('redis', 'west');
+    await late.authenticate('PLAIN', 'far');
+    late.send(`<iq type='set' id='bind'><bind xmlns='${NS.bind}'/></iq>`);
+    far.send(`<presence><show>away</show></presence>`);
+    const [west] = hosts.splice(WEST, 1);
+    await until('commands that wait in its buffers', () => unsent(network, 'west') > 0);
+    await west!.kill();
+    await west!.removeFolder();
+    expect(await sessions()).toBe(true);
+    await until('no ghosts', async () => !(await sessions()));
+    await until('a cluster that is clean', async () => {
+      return Number(await redis.command('ZCARD', 'thrum:cluster:departed:{cluster}')) === 0;
+    });
+    network.mend('redis', 'west');
+    // The kernel goes on trying where the process has ended.
+    await until('buffers that are empty', () => unsent(network, 'west') === 0);
+    expect(await sessions()).toBe(false);
   });
 });

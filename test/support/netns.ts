@@ -3,6 +3,8 @@ import { existsSync } from 'node:fs';
 
 /** Of this process, so that several may run side by side. */
 const MINE = `thrum-${process.pid}-`;
+/** In /proc/net/tcp. */
+const LISTEN = '0A';
 /** The end of links that lies in the machine's own namespace. */
 const HERE = 'here';
 
@@ -116,6 +118,19 @@ export class Network {
       spawnSync('ip', ['netns', 'del', MINE + name]);
     }
   }
+}
+
+/** Bytes that connections of that machine have sent and that were not acknowledged. */
+export function unsent(network: Network, name: string): number {
+  const [program, ...args] = network.on(name).command;
+  const { stdout } = spawnSync(program!, [...args, 'cat', '/proc/net/tcp'], { encoding: 'utf8' });
+  // sl local remote state tx_queue:rx_queue …
+  const queues = stdout
+    .split('\n')
+    .slice(1)
+    .map((line) => line.trim().split(/\s+/))
+    .filter(([, , , state]) => state !== LISTEN);
+  return queues.reduce((all, [, , , , queue = '0:0']) => all + parseInt(queue, 16), 0);
 }
 
 /** What tests have left that were killed themselves. */

@@ -1,7 +1,8 @@
 import type { Logger } from 'pino';
 import { clusterCounters } from '../../metrics/cluster.js';
 import type { Redis } from '../../redis/redis.js';
-import { inboxKey } from './keys.js';
+import { sever } from '../../redis/sever.js';
+import { connectionName, inboxKey } from './keys.js';
 import type { Leases } from './leases.js';
 import type { Leftovers } from './leftovers.js';
 
@@ -45,6 +46,8 @@ export class Cleaner {
     claims.add(dead);
     try {
       const [worker, epoch] = dead.split(':').map(Number) as [number, number];
+      // What it had sent must not come behind us. One that only was away connects again, and this one has by now.
+      if (worker !== this.leases.me.number) await sever(this.redis, connectionName(this.redis, worker));
       for (const step of this.steps) await step(worker, epoch);
       await this.leftovers.seeTo(worker, epoch);
       await this.redis.call('UNLINK', [inboxKey(this.redis, worker, epoch)]);

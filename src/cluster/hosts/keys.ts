@@ -31,6 +31,11 @@ export function keys({ prefix }: Pick<Redis, 'prefix'>): ClusterKeys {
   };
 }
 
+/** Name of all connections of that worker. */
+export function connectionName({ prefix }: Pick<Redis, 'prefix'>, worker: number): string {
+  return `${prefix}:w${worker}`;
+}
+
 /** STREAM: what is on the way to that incarnation. */
 export function inboxKey({ prefix }: Pick<Redis, 'prefix'>, worker: number, epoch: number): string {
   return `${prefix}:inbox:${epoch}:{w${worker}}`;
