@@ -93,7 +93,7 @@ export function judge(now: Record<string, Affiliation>, wanted: ReadonlyMap<stri
   const byOwnersLast = [...wanted].sort((a, b) => Number(now[a[0]] === 'owner') - Number(now[b[0]] === 'owner'));
   let owners = [...after.values()].filter((value) => value === 'owner').length;
   for (const [bare, value] of byOwnersLast) {
-    const before = now[bare] ?? 'none';
+    const before = after.get(bare) ?? 'none';
     if (value === before) continue;
     const lastOwner = before === 'owner' && owners === 1;
     if (!isAffiliation(value) || !TRANSITIONS[before].includes(value) || lastOwner) {

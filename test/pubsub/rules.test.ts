@@ -55,6 +55,11 @@ describe('affiliations and their privileges (§4.1)', () => {
     expect([swap.affiliations, swap.refused]).toEqual([{ 'c@x': 'owner' }, []]);
   });
 
+  it('are of whatever host there is', () => {
+    const { affiliations, refused } = judge({ 'a@x': 'owner' }, new Map([['constructor', 'member']]));
+    expect([affiliations, refused]).toEqual([{ 'a@x': 'owner', constructor: 'member' }, []]);
+  });
+
   it.each([
     ['publishers', 'none', false],
     ['publishers', 'publisher', true],
