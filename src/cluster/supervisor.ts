@@ -154,9 +154,10 @@ export class Supervisor extends EventEmitter {
       : Promise.reject(new Error(`worker ${worker.number} is dead`));
   }
 
-  /** The answers of all workers that serve; those that fail to answer are left out. */
+  /** The answers of all workers that serve, or drain; those that fail to answer are left out. */
   async askAll(name: string, body?: unknown, timeoutMs?: number): Promise<unknown[]> {
-    const answers = await Promise.allSettled(this.workers.map((worker) => this.ask(worker, name, body, timeoutMs)));
+    const workers = this.live().filter(({ state }) => state === 'ready' || state === 'leaving');
+    const answers = await Promise.allSettled(workers.map(({ calls }) => calls.ask(name, body, timeoutMs)));
     return answers.flatMap((answer) => (answer.status === 'fulfilled' ? [answer.value] : []));
   }
 

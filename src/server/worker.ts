@@ -261,7 +261,8 @@ async function run(pool: Membership): Promise<void> {
     hosts?.announce({ draining: true }).catch(() => undefined);
     moving.refuse();
     destinations.leave(whole);
-    http.stopListening();
+    // Others of this host answer where it stays; where it goes, load balancers and Prometheus ask until the end.
+    if (!whole) http.stopListening();
     listeners.close();
     await new Drain({
       connections,

@@ -178,26 +178,35 @@ describe('SIGHUP', () => {
   });
 });
 
-test('a broker that drains says so to who is still connected, and ends with 0', async () => {
+test('a broker that drains says so to whoever asks, shows its metrics until the end, takes nobody, and ends with 0', async () => {
   const server = await startServer();
   // Lets the end of its stream lie, so that the drain takes a while.
   const lingering = await server.client('lingers');
-  const http = connectTcp(server.http, server.host);
-  await once(http, 'connect');
-  const ask = async () => {
-    http.write('GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n');
-    return String((await once(http, 'data'))[0]);
-  };
-  expect(await ask()).toContain('200 OK');
+  expect((await server.fetch('/readyz')).status).toBe(200);
   lingering.pauseReading();
   server.signal('SIGTERM');
-  let answer: string;
-  do answer = await ask();
-  while (answer.includes('200 OK'));
-  expect(answer).toContain('503');
-  expect(answer).toContain('draining');
-  http.destroy();
+  let answer: Response;
+  do answer = await server.fetch('/readyz');
+  while (answer.status === 200);
+  expect(answer.status).toBe(503);
+  expect(await answer.json()).toEqual({ ready: false, reasons: ['draining'] });
+  expect((await server.fetch('/healthz')).status).toBe(200);
+  const late = await upgrade(server);
+  expect(late).toContain('503');
+  expect((await scrape(server)).value('thrum_drops_total', { reason: 'draining' })).toBe(1);
   lingering.resumeReading();
   await lingering.closed;
   await server.stop();
 });
+
+/** The answer to somebody who wants a WebSocket. */
+async function upgrade(server: TestServer): Promise<string> {
+  const socket = connectTcp(server.http, server.host);
+  socket.write(
+    'GET /xmpp-websocket HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n' +
+      'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: xmpp\r\n\r\n',
+  );
+  const [answer] = (await once(socket, 'data')) as [Buffer];
+  socket.destroy();
+  return answer.toString();
+}
