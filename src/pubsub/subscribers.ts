@@ -62,7 +62,7 @@ async function setSubscription(
   // An owner's word is the approval, but not against the affiliation that it gave.
   if (state !== 'subscribed' || facts.maySubscribe(subscriber.bare) === 'no') return refused;
   const fresh = { node: name, jid: subscriber.full, bare: subscriber.bare, subid: secretId(), created: Date.now() };
-  const added = await admit(engine, before ?? { ...fresh, state: 'pending' });
+  const added = await admit(engine, before ?? { ...fresh, state: 'pending' }, before === undefined);
   return added ? undefined : refused;
 }
 

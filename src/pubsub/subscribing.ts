@@ -123,7 +123,9 @@ export async function configureSubscription(
   const { subscription } = found;
   const options = changeOptions(expandOptions(subscription), submitted);
   if (options === undefined) return new Refusal('invalid-options');
-  const refused = await put(engine, { ...subscription, options: { ...options } });
+  const changed = { ...subscription, options: { ...options } };
+  if (!(await engine.store.nodes.replaceSubscription(changed))) return new Refusal('options-not-subscribed');
+  const refused = await stillMay(engine, subscription);
   if (refused !== undefined) return refused;
   await engine.subscriptions.changed(subscription.node, subscription.jid, subscription.bare);
   return undefined;
@@ -149,13 +151,18 @@ function notAllowed(facts: NodeFacts, bare: string): Refusal {
   return new Refusal(facts.affiliation(bare) === 'none' ? 'closed-node' : 'forbidden');
 }
 
-/**
- * Writes the subscription; a refusal when there is no such node, or there may be no such subscription any more. Owners who change who
- * may look through the subscriptions after that (§8.7.4, §14.3), and do not find one that is written later by who looked before.
- */
+/** Writes the subscription; a refusal when there is no such node, or there may be no such subscription any more. */
 async function put(engine: Engine, subscription: SubscriptionRecord): Promise<Refusal | undefined> {
-  const { node, jid, bare } = subscription;
   if (!(await engine.store.nodes.putSubscription(subscription))) return new Refusal('node-not-found');
+  return stillMay(engine, subscription);
+}
+
+/**
+ * Takes back a subscription that was written and may not be any more. Owners who change who may look through the subscriptions after
+ * that (§8.7.4, §14.3), and do not find one that is written later by who looked before.
+ */
+async function stillMay(engine: Engine, subscription: SubscriptionRecord): Promise<Refusal | undefined> {
+  const { node, jid, bare } = subscription;
   const now = await engine.node(node);
   if (now instanceof Refusal) return now;
   if (now.facts.maySubscribe(bare) !== 'no') return undefined;
@@ -164,10 +171,15 @@ async function put(engine: Engine, subscription: SubscriptionRecord): Promise<Re
   return notAllowed(now.facts, bare);
 }
 
-/** Subscribed from now on, by an owner's doing: the subscriber is told (§12.14) and gets the last item (§12.10). */
-export async function admit(engine: Engine, subscription: SubscriptionRecord): Promise<boolean> {
+/**
+ * Subscribed from now on, by an owner's doing: the subscriber is told (§12.14) and gets the last item (§12.10). False when it may not be,
+ * or, unless it is new, has been taken back meanwhile.
+ */
+export async function admit(engine: Engine, subscription: SubscriptionRecord, isNew = false): Promise<boolean> {
   const admitted: SubscriptionRecord = { ...subscription, state: 'subscribed' };
-  if ((await put(engine, admitted)) !== undefined) return false;
+  const { nodes } = engine.store;
+  if (!(await (isNew ? nodes.putSubscription(admitted) : nodes.replaceSubscription(admitted)))) return false;
+  if ((await stillMay(engine, admitted)) !== undefined) return false;
   await engine.subscriptions.changed(admitted.node, admitted.jid, admitted.bare);
   engine.notices.subscription(admitted, 'subscribed');
   const jid = parseJid(admitted.jid);

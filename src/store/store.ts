@@ -114,6 +114,8 @@ export interface NodeStore {
 
   /** Adds or replaces the subscription of `jid` at `node`; false when the node is gone. */
   putSubscription(subscription: SubscriptionRecord): Promise<boolean>;
+  /** Replaces it; false, and nothing is written, when the one with its `subid` is not there any more. */
+  replaceSubscription(subscription: SubscriptionRecord): Promise<boolean>;
   removeSubscription(node: string, jid: string): Promise<boolean>;
   subscription(node: string, jid: string): Promise<SubscriptionRecord | undefined>;
   subscriptionsOfNode(node: string): Promise<SubscriptionRecord[]>;

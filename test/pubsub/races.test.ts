@@ -89,6 +89,26 @@ describe('what changes while something is being read', () => {
     expect(await store.nodes.subscriptionsOf('banned@localhost')).toEqual([]);
   });
 
+  it('a subscriber leaves while its options are changed by another of its resources (XEP-0060 §6.3.5)', async () => {
+    const store = memoryStore();
+    const world = new World({ store, workers: 2 });
+    const owner = await world.login('owner@localhost/r');
+    const [one, other] = [await world.login('juliet@localhost/a'), await world.login('juliet@localhost/b', 1)];
+    await owner.create('n', { send_last_published_item: 'never' });
+    await one.subscribe('n');
+    const open = gate(store.nodes as never, 'subscription');
+    const form = `<x xmlns='jabber:x:data' type='submit'><field var='FORM_TYPE'><value>${NS}#subscribe_options</value></field><field var='pubsub#deliver'><value>1</value></field></x>`;
+    const configuring = other.iq(
+      'set',
+      `<pubsub xmlns='${NS}'><options node='n' jid='juliet@localhost'>${form}</options></pubsub>`,
+    );
+    await world.workers[1]!.bus.barrier();
+    await store.nodes.removeSubscription('n', 'juliet@localhost');
+    open();
+    expect(((await configuring) as StanzaError).condition).toBe('unexpected-request');
+    expect(await store.nodes.subscriptionsOf('juliet@localhost')).toEqual([]);
+  });
+
   it("a node's facts change while they are read", async () => {
     const record = (title: string): NodeRecord => ({
       name: 'n',

@@ -22,6 +22,32 @@ export function subscriptionsConform(given: Given): void {
     expect(await nodes.subscriptionsOf('juliet@capulet.lit')).toEqual([]);
   });
 
+  test('a subscription is replaced only while it is there, and no other in its place', async () => {
+    const { nodes } = given();
+    await nodes.create(node('sub'));
+    const first = subscription('sub', 'juliet@capulet.lit/balcony', { state: 'pending', subid: 's1' });
+    expect(await nodes.replaceSubscription(first)).toBe(false);
+    expect(await nodes.subscriptionsOf('juliet@capulet.lit')).toEqual([]);
+    await nodes.putSubscription(first);
+    const approved = { ...first, state: 'subscribed' as const };
+    expect(await nodes.replaceSubscription(approved)).toBe(true);
+    expect(await nodes.subscription('sub', first.jid)).toEqual(approved);
+    // One that begins alike.
+    const other = subscription('sub', first.jid, { subid: 's12' });
+    await nodes.putSubscription(other);
+    expect(await nodes.replaceSubscription(approved)).toBe(false);
+    expect(await nodes.subscriptionsOf('juliet@capulet.lit')).toEqual([other]);
+    const [gone, replaced] = await Promise.all([
+      nodes.removeSubscription('sub', first.jid),
+      nodes.replaceSubscription({ ...other, state: 'pending' }),
+    ]);
+    expect(gone).toBe(true);
+    expect(replaced).toBe(false);
+    expect(await nodes.subscriptionsOf('juliet@capulet.lit')).toEqual([]);
+    await nodes.remove('sub');
+    expect(await nodes.replaceSubscription(other)).toBe(false);
+  });
+
   test('nobody subscribes to a node that is not there', async () => {
     const { nodes } = given();
     expect(await nodes.putSubscription(subscription('nowhere', 'juliet@capulet.lit'))).toBe(false);

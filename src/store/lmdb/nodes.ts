@@ -145,11 +145,20 @@ export class LmdbNodes implements NodeStore {
   }
 
   putSubscription(subscription: SubscriptionRecord): Promise<boolean> {
+    return this.writeSubscription(subscription, false);
+  }
+
+  replaceSubscription(subscription: SubscriptionRecord): Promise<boolean> {
+    return this.writeSubscription(subscription, true);
+  }
+
+  private writeSubscription(subscription: SubscriptionRecord, replaces: boolean): Promise<boolean> {
     const stored = toStoredSubscription(subscription);
     return this.writer.transact(() => {
       const incarnation = this.incarnationOf(stored.node);
       if (incarnation === undefined) return false;
       const key = subscriptionKey(incarnation, stored.jid);
+      if (replaces && this.subscriptions.get(key)?.subid !== stored.subid) return false;
       void this.subscriptions.put(key, stored);
       void this.environment.tables.subscribers.put(Buffer.concat([part(stored.bare), key]), NOTHING);
       return true;

@@ -115,6 +115,12 @@ export class MemoryNodes implements NodeStore {
     return true;
   }
 
+  async replaceSubscription(subscription: SubscriptionRecord): Promise<boolean> {
+    const { node, jid, subid } = subscription;
+    if (this.nodes.get(node)?.subscriptions.get(jid)?.subid !== subid) return false;
+    return this.putSubscription(subscription);
+  }
+
   async removeSubscription(node: string, jid: string): Promise<boolean> {
     const subscriptions = this.nodes.get(node)?.subscriptions;
     const removed = subscriptions?.get(jid);

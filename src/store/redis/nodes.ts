@@ -198,6 +198,10 @@ export class RedisNodes implements NodeStore {
     return this.subscriptions.put(subscription);
   }
 
+  replaceSubscription(subscription: SubscriptionRecord): Promise<boolean> {
+    return this.subscriptions.replace(subscription);
+  }
+
   removeSubscription(node: string, jid: string): Promise<boolean> {
     return this.subscriptions.remove(node, jid);
   }

@@ -68,6 +68,11 @@ export function packSubscription({ subid, state, created, options }: Subscriptio
   return JSON.stringify(packed);
 }
 
+/** How every packed subscription with that `subid` begins, and no other. */
+export function packedOpening({ subid }: SubscriptionRecord): string {
+  return `[${JSON.stringify(subid)},`;
+}
+
 export function unpackSubscription(node: string, jid: string, value: Buffer): SubscriptionRecord {
   return reading(`The subscription of ${jid} to "${node}"`, () => {
     const [subid, state, created, options] = JSON.parse(value.toString()) as PackedSubscription;

@@ -84,6 +84,16 @@ redis.call('HSET', KEYS[2], ARGV[1], ARGV[2])
 return 1`,
 );
 
+/** KEYS subscriptions; ARGV jid, subscription, how the one begins that it replaces. 0 when that is not there. */
+export const resubscribe = script(
+  'resubscribe',
+  `
+local kept = redis.call('HGET', KEYS[1], ARGV[1])
+if not kept or string.sub(kept, 1, #ARGV[3]) ~= ARGV[3] then return 0 end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+return 1`,
+);
+
 /** KEYS subscriptions; ARGV jid. */
 export const unsubscribe = script('unsubscribe', `return redis.call('HDEL', KEYS[1], ARGV[1])`);
 

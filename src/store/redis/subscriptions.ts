@@ -4,8 +4,8 @@ import { Request } from './calls.js';
 import type { Entry, Indexes } from './indexes.js';
 import type { Keys } from './keys.js';
 import type { Job, Lanes } from './lanes.js';
-import { bareOf, packSubscription, unpackSubscription } from './pack.js';
-import { subscribe, unsubscribe } from './scripts.js';
+import { bareOf, packedOpening, packSubscription, unpackSubscription } from './pack.js';
+import { resubscribe, subscribe, unsubscribe } from './scripts.js';
 
 /** Changes that are done together at most. */
 const TOGETHER = 200;
@@ -15,6 +15,8 @@ interface Change {
   jid: string;
   /** Undefined to remove it. */
   value: string | undefined;
+  /** How the one begins that it must replace. */
+  opening?: string;
   resolve(done: boolean): void;
 }
 
@@ -49,13 +51,19 @@ class SubscribeJob implements Job {
       () => Promise.all(this.changes.map((change) => this.change(request, change))),
       (results, entry) => {
         const change = of.get(entry)!;
-        return change.value !== undefined && results[this.changes.indexOf(change)];
+        const done = results[this.changes.indexOf(change)];
+        // Another one may be there.
+        if (change.opening !== undefined && !done) return undefined;
+        return change.value !== undefined && done;
       },
     );
     this.changes.forEach(({ resolve }, i) => resolve(done[i]!));
   }
 
-  private async change(request: Request, { jid, value }: Change): Promise<boolean> {
+  private async change(request: Request, { jid, value, opening }: Change): Promise<boolean> {
+    if (value !== undefined && opening !== undefined) {
+      return (await request.change(resubscribe, [this.keys[1]], [jid, value, opening])) === 1;
+    }
     if (value !== undefined) return (await request.change(subscribe, this.keys, [jid, value])) === 1;
     const { reply, again } = await request.removal(unsubscribe, [this.keys[1]], [jid]);
     return reply === 1 || again;
@@ -96,11 +104,16 @@ export class RedisSubscriptions {
     return this.change(subscription.node, subscription.jid, packSubscription(subscription));
   }
 
+  replace(subscription: SubscriptionRecord): Promise<boolean> {
+    const { node, jid } = subscription;
+    return this.change(node, jid, packSubscription(subscription), packedOpening(subscription));
+  }
+
   remove(node: string, jid: string): Promise<boolean> {
     return this.change(node, jid, undefined);
   }
 
-  private change(node: string, jid: string, value: string | undefined): Promise<boolean> {
+  private change(node: string, jid: string, value: string | undefined, opening?: string): Promise<boolean> {
     const { lanes } = this;
     const refusal = lanes.refusal();
     if (refusal !== undefined) return Promise.reject(refusal);
@@ -109,7 +122,7 @@ export class RedisSubscriptions {
       job = new SubscribeJob([this.keys.node(node), this.keys.subscriptions(node)], this.indexes);
       lanes.add(node, job);
     }
-    return (job as SubscribeJob).add({ entry: this.entry(node, jid), jid, value });
+    return (job as SubscribeJob).add({ entry: this.entry(node, jid), jid, value, opening });
   }
 
   async get(node: string, jid: string): Promise<SubscriptionRecord | undefined> {
