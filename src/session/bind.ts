@@ -1,4 +1,3 @@
-import { Bounded } from '../cluster/bounded.js';
 import { CHANNEL } from '../cluster/bus.js';
 import { UNKNOWN, type BindOutcome, type Entries, type SessionEntry } from '../cluster/directory.js';
 import { makeJid } from '../jid/jid.js';
@@ -10,7 +9,9 @@ import type { Registry } from './registry.js';
 import { StanzaError, refuse } from '../stream/stanza-error.js';
 import { Session } from './session.js';
 
-const bounded = new Bounded();
+/** How long a session that loses its resource at another worker is waited for, in milliseconds. */
+const KICK_PATIENCE = 1_000;
+const NOTHING = Buffer.alloc(0);
 const REPLACED = 'another session has taken this resource';
 
 /** Binds a resource to an authenticated connection (RFC 6120 §7), for the whole pool. */
@@ -20,7 +21,7 @@ export function bindSession(
   user: string,
   wanted: string | undefined,
 ): Promise<Session | StanzaError> | Session | StanzaError {
-  const { config, registry, directory, bus, log } = context;
+  const { config, registry, directory, bus } = context;
   const jid = makeJid(user, config.domain, wanted ?? randomId());
   if (jid === undefined) return refuse('bad-request', { text: 'this cannot be a resource' });
   const { enabled, sessions_per_account } = config.limits;
@@ -34,11 +35,23 @@ export function bindSession(
   registry.add(session);
   holder?.kick(REPLACED, 'conflict', { worker: bus.self, id: session.id });
   const outcome = directory.bind(session.entry(), { replace, room });
-  if (!(outcome instanceof Promise)) return bound(context, session, outcome);
+  const result = outcome instanceof Promise ? awaited(context, session, outcome) : bound(context, session, outcome);
+  if (result instanceof Promise) {
+    const done = (): void => void registry.binding.delete(session.id);
+    registry.binding.set(session.id, result.then(done, done));
+  }
+  return result;
+}
+
+function awaited(
+  context: SessionContext,
+  session: Session,
+  outcome: Promise<BindOutcome>,
+): Promise<Session | StanzaError> {
   return outcome.then(
     (settled) => bound(context, session, settled),
     (error: unknown) => {
-      log.error({ err: error, session: session.id }, 'a resource could not be bound');
+      context.log.error({ err: error, session: session.id }, 'a resource could not be bound');
       session.withdraw();
       return refuse('internal-server-error', { type: 'wait' });
     },
@@ -51,17 +64,25 @@ function bound(
   session: Session,
   outcome: BindOutcome,
 ): Promise<Session | StanzaError> | Session | StanzaError {
-  const { bus } = context;
+  const { bus, registry } = context;
   if (typeof outcome === 'string') {
     session.withdraw();
     if (outcome === 'taken') return refuse('conflict');
     return refuse('resource-constraint', { text: 'too many sessions of this account' });
   }
-  if (outcome === undefined || outcome.worker === bus.self) return settled(context, session);
+  if (outcome === undefined) return settled(context, session);
+  if (outcome.worker === bus.self) {
+    const before = registry.binding.get(outcome.id);
+    return before === undefined ? settled(context, session) : before.then(() => settled(context, session));
+  }
   const kick: Kick = { full: session.jid.full, id: outcome.id, heir: session.id };
-  bus.send(outcome.worker, CHANNEL.kick, Buffer.from(JSON.stringify(kick)));
   // Once the client knows that it has the resource, nothing that is sent to it may still find the other one.
-  return bounded.wait(bus.barrier([outcome.worker])).then(() => settled(context, session));
+  const gone = bus.request(outcome.worker, CHANNEL.kick, Buffer.from(JSON.stringify(kick)), KICK_PATIENCE);
+  // One that does not answer is dead, or the news lies before everything else that it has to read.
+  return gone.then(
+    () => settled(context, session),
+    () => settled(context, session),
+  );
 }
 
 /** Nobody else has the resource. */
@@ -87,9 +108,13 @@ export function listenForKicks({ bus, registry }: SessionContext): void {
   bus.listen(CHANNEL.kick, (from, body) => {
     const { full, id, text = REPLACED, condition, heir } = JSON.parse(body.toString()) as Kick;
     const session = registry.full(full);
-    if (id === undefined) for (const each of [...registry.bare(full)]) each.kick(text, condition);
-    else if (session?.id === id)
-      session.kick(text, condition, heir === undefined ? undefined : { worker: from, id: heir });
+    if (id === undefined) {
+      for (const each of [...registry.bare(full)]) each.kick(text, condition);
+      return undefined;
+    }
+    if (session?.id === id) session.kick(text, condition, heir === undefined ? undefined : { worker: from, id: heir });
+    // It may have displaced another one itself a moment ago, which has to be gone, too.
+    return registry.binding.get(id)?.then(() => NOTHING);
   });
 }
 

@@ -6,6 +6,8 @@ export class Registry {
   /** One session is by far the usual case: it is kept without a list around it. */
   private readonly byBare = new Map<string, Session | Session[]>();
   private readonly byId = new Map<string, Session>();
+  /** Binds that take time, by the session's id, whatever has become of it meanwhile. They do not reject. */
+  readonly binding = new Map<string, Promise<unknown>>();
 
   get size(): number {
     return this.byFull.size;
