@@ -14,6 +14,8 @@ export interface Hearer {
   subscriptionChanged(name: string, jid: string): void | Promise<void>;
   direct(reader: FrameReader): void;
   lastItems(names: string[]): Buffer;
+  /** Resolves when what was accepted here for these nodes has left. */
+  departed(names: string[]): Promise<void>;
 }
 
 const DONE = Buffer.alloc(0);
@@ -59,11 +61,10 @@ export class Cluster {
         return after(hearer.subscriptionChanged(reader.name(), reader.name()));
       case CHANGE.direct:
         return hearer.direct(reader);
-      case CHANGE.last: {
-        const names: string[] = [];
-        while (reader.more) names.push(reader.name());
-        return hearer.lastItems(names);
-      }
+      case CHANGE.last:
+        return hearer.lastItems(reader.names());
+      case CHANGE.departed:
+        return after(hearer.departed(reader.names()));
       default:
         return undefined;
     }
@@ -94,6 +95,11 @@ export class Cluster {
     return Promise.all([...listFrames(CHANGE.last, names)].map((frame) => this.ask(frame))).then((lists) =>
       lists.flat(),
     );
+  }
+
+  /** Resolves when what other workers had accepted for these nodes is kept or refused, and its notifications are here. */
+  async departed(names: readonly string[]): Promise<void> {
+    await Promise.all([...listFrames(CHANGE.departed, names)].map((frame) => this.ask(frame)));
   }
 
   /** The answers of all workers that live to give one. */

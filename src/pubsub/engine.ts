@@ -111,6 +111,7 @@ export class Engine {
       subscriptionChanged: (name, jid) => this.subscriptions.changedElsewhere(name, jid),
       direct: (reader) => this.fanout.receivedDirect(reader),
       lastItems: (names) => this.lastItems.list(names),
+      departed: (names) => this.departed(names),
     });
   }
 
@@ -255,17 +256,25 @@ export class Engine {
     this.tasks.add(task);
   }
 
-  /** Resolves when all tasks and departures that are under way now are done. */
-  async settled(): Promise<void> {
+  /** Resolves when what was accepted for these nodes, by this worker, is kept or refused, and its notifications are on their way. */
+  async departed(names: Iterable<string>): Promise<void> {
     const last: Promise<void>[] = [];
-    for (const node of this.nodes.all()) {
-      if (node.tail === undefined) continue;
+    for (const name of names) {
+      const node = this.nodes.peek(name);
+      if (node?.tail === undefined) continue;
       const turn = new Turn(node, undefined, () => undefined);
       turn.queue();
       turn.ready();
       last.push(turn.done);
     }
-    await Promise.all([...this.tasks, ...last]);
+    await Promise.all(last);
+  }
+
+  /** Resolves when all tasks and departures that are under way now are done. */
+  async settled(): Promise<void> {
+    const busy: string[] = [];
+    for (const { name, tail } of this.nodes.all()) if (tail !== undefined) busy.push(name);
+    await Promise.all([...this.tasks, this.departed(busy)]);
   }
 }
 

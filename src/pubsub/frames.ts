@@ -14,6 +14,8 @@ export const CHANGE = {
   direct: 4,
   /** names: which of their last items are here? */
   last: 5,
+  /** names: answered when what is accepted for these nodes has left. */
+  departed: 6,
 } as const;
 
 /** Frames with many names are cut at about this size. */
@@ -64,6 +66,12 @@ export class FrameReader {
     const start = this.at + 2;
     this.at = start + length;
     return this.bytes.toString('utf8', start, this.at);
+  }
+
+  names(): string[] {
+    const names: string[] = [];
+    while (this.more) names.push(this.name());
+    return names;
   }
 
   double(): number {

@@ -6,6 +6,16 @@ import type { Published } from './last-items.js';
 import type { NodeState, Policy } from './node.js';
 import { delayedItemBody } from './wire.js';
 
+/** So young, in milliseconds, an item may be kept already while its notification is not on its way yet. Clocks may be as far apart. */
+const YOUNG = 30_000;
+
+/** Of what was read, nothing will still be notified when this resolves: it has been, or was before. */
+async function notified(engine: Engine, items: ReadonlyMap<string, Published>): Promise<void> {
+  const since = Date.now() - YOUNG;
+  const young = [...items].filter(([, { published }]) => published > since).map(([name]) => name);
+  if (young.length > 0) await Promise.all([engine.departed(young), engine.cluster.departed(young)]);
+}
+
 function bodyOf(node: NodeState, item: Published, { payloads, namesPublisher }: Policy): Buffer {
   return delayedItemBody(node, freshId(), item, { payload: payloads, publisher: namesPublisher });
 }
@@ -18,7 +28,9 @@ export function lastToSubscriber(engine: Engine, name: string, jid: Jid): void {
     engine.task(async () => {
       const node = await engine.nodes.load(name);
       if (node === undefined) return;
-      const item = (await engine.lastItems.of([node])).get(name);
+      const items = await engine.lastItems.of([node]);
+      await notified(engine, items);
+      const item = items.get(name);
       // Somebody has published meanwhile: the subscriber has got something newer.
       if (item === undefined || node.activity !== activity || node.facts === undefined) return;
       const { policy } = node.facts;
@@ -41,6 +53,7 @@ export async function lastToSession(engine: Engine, reader: Reader, names: reado
   );
   if (wanted.length === 0) return;
   const items = await engine.lastItems.of(wanted.map(({ node }) => node));
+  await notified(engine, items);
   for (const { node, activity } of wanted) {
     const item = items.get(node.name);
     const recipient = reader.recipients.get(node.name);

@@ -89,6 +89,28 @@ describe('what changes while something is being read', () => {
     expect(await store.nodes.subscriptionsOf('banned@localhost')).toEqual([]);
   });
 
+  it.each(['subscribes', 'comes online'])(
+    'somebody %s when an item is kept and not notified yet: it comes once',
+    async (how) => {
+      const store = memoryStore();
+      const world = new World({ store, workers: 2 });
+      const owner = await world.login('owner@localhost/r');
+      await owner.create('n', { send_last_published_item: 'on_sub_and_presence' });
+      const before = await world.login('juliet@localhost/b', 1);
+      if (how === 'comes online') await before.subscribe('n');
+      const open = gate(store.items as never, 'publish');
+      const publishing = owner.publish('n', '1');
+      await expect.poll(() => store.items.count('n')).toBe(1);
+      const reader = how === 'comes online' ? await world.login('juliet@localhost/c', 1) : before;
+      if (how === 'subscribes') await reader.subscribe('n');
+      for (let i = 0; i < 5; i++) await world.workers[1]!.bus.barrier();
+      open();
+      await publishing;
+      await world.quiet();
+      expect(reader.take().flatMap(itemIds)).toEqual(['1']);
+    },
+  );
+
   it('a subscriber leaves while its options are changed by another of its resources (XEP-0060 §6.3.5)', async () => {
     const store = memoryStore();
     const world = new World({ store, workers: 2 });
