@@ -49,9 +49,7 @@ export function inbound(session: Session): Next {
 
 function acknowledged(session: Session, h: number): StreamFailure | undefined {
   if (session.sm === undefined) return undefined;
-  if (!session.outbox.acknowledge(h >>> 0)) return tooHigh(session, h >>> 0);
-  session.context.spool?.acknowledged(session);
-  return undefined;
+  return session.outbox.acknowledge(h >>> 0) ? undefined : tooHigh(session, h >>> 0);
 }
 
 // --- reading the envelope ---------------------------------------------------------------------------------------------
