@@ -17,6 +17,9 @@ const FAULTS = Number(process.env.THRUM_CHAOS_FAULTS ?? 6);
 const PUBLISHERS = 4;
 const SUBSCRIBERS = 6;
 
+/** Nothing that the fleet goes through takes so long, in milliseconds: whoever still waits then waits in vain. */
+const STUCK_MS = 60_000;
+
 const BY = `repeat it with THRUM_CHAOS_SEED=${SEED}`;
 /** What may be left in Redis when all hosts have gone: what lasts, and what counts. */
 const LASTING = /^thrum:(accounts|users|node|nodes|items|order|subs|subsof|created|affs|cluster):/;
@@ -63,11 +66,23 @@ test.skipIf(!redisInstalled)(
     );
     const publishing = Promise.all(fleet.publishers.map((publisher) => publisher.run(ITEMS)));
     const failed = publishing.then(() => new Promise<never>(() => undefined));
+    /** How far everybody is. */
+    const state = (): string =>
+      [
+        ...fleet.publishers.map((one) => `${one.user}: ${one.acknowledged}`),
+        ...dashboards.map((one) => `${one.user}: ${nodes.map((node) => one.reached(node)).join(' ')}`),
+      ].join('; ');
     const reached = (test: () => boolean): Promise<void> =>
       Promise.race([
         failed,
-        new Promise<void>((resolve) => {
-          const look = (): void => void (test() && resolve());
+        new Promise<void>((resolve, reject) => {
+          const stuck = (): void => reject(new Error(`nothing has come for ${STUCK_MS / 1000} s: ${state()}; ${BY}`));
+          let timer = setTimeout(stuck, STUCK_MS);
+          const look = (): void => {
+            clearTimeout(timer);
+            if (test()) return resolve();
+            timer = setTimeout(stuck, STUCK_MS);
+          };
           progressed = look;
           look();
         }),

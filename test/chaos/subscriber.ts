@@ -37,6 +37,8 @@ export class Subscriber {
         if (!(await this.resume())) await this.begin();
       } catch {
         this.device?.client.cut();
+        // A session that could not fetch what it missed is not to be resumed: it would wait for that for ever.
+        if (this.catching) this.device = undefined;
         await this.places.turn();
         continue;
       }
