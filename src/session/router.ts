@@ -99,7 +99,8 @@ export class Router {
     for (const entry of remote) if (entry.available && entry.priority > highest) highest = entry.priority;
     if (highest < 0) return false;
     const least = all ? 0 : highest;
-    const there = remote.filter(({ available, priority }) => available && priority >= least);
+    const there =
+      remote.length === 0 ? remote : remote.filter(({ available, priority }) => available && priority >= least);
     let also = there.length > 1 ? there.slice(1).map(({ resource }) => resource) : undefined;
     for (const session of local) {
       if (!session.available || session.priority < least) continue;

@@ -1,7 +1,7 @@
 import type { RawClient } from '../support/client.js';
-import type { RedisCluster, RedisServer } from '../support/redis.js';
+import { until, type RedisCluster, type RedisServer } from '../support/redis.js';
 import { startServer, type Place, type TestServer } from '../support/server.js';
-import { itemIds } from '../protocol/support/pubsub.js';
+import { SERVICE, itemIds, pubsub } from '../protocol/support/pubsub.js';
 
 export interface HostOptions {
   workers?: number;
@@ -24,6 +24,21 @@ export function onRedis(redis: RedisServer | RedisCluster): Record<string, unkno
 export function startHost(redis: RedisServer | RedisCluster, options: HostOptions = {}): Promise<TestServer> {
   const { workers = 1, set, on } = options;
   return startServer({ workers, set: { ...onRedis(redis), ...set }, ...(on && { on }) });
+}
+
+/** It takes clients, by its own word. */
+export async function ready(host: TestServer): Promise<boolean> {
+  return (await host.fetch('/readyz')).status === 200;
+}
+
+/** Publishes the item until the reader hears of it: hosts that took each other for dead have to meet before anybody does. */
+export async function untilHeard(sensor: RawClient, reader: RawClient, node: string, item: string): Promise<void> {
+  const reading = pubsub(`<publish node='${node}'><item id='${item}'><v xmlns='urn:x'/></item></publish>`);
+  await until(`${item} at ${reader.jid}`, async () => {
+    await sensor.request('set', reading, SERVICE);
+    await reader.ping();
+    return reader.unread.some((stanza) => new RegExp(`id=['"]${item}['"]`).test(stanza.toString()));
+  });
 }
 
 /** The id of the item that the next notification of the node brings. */

@@ -4,7 +4,7 @@ import { RawClient } from '../support/client.js';
 import { Network, namespacesAllowed } from '../support/netns.js';
 import { RedisCluster, redisInstalled, until } from '../support/redis.js';
 import type { TestServer } from '../support/server.js';
-import { numbers, startHost } from './hosts.js';
+import { numbers, ready, startHost } from './hosts.js';
 import { Load } from './load.js';
 
 // Many processes, and machines are busy.
@@ -50,10 +50,8 @@ describe.skipIf(!redisInstalled || !namespacesAllowed)('a Redis Cluster on machi
     }
   });
 
-  const ready = async (host: number): Promise<boolean> => (await hosts[host]!.fetch('/readyz')).status === 200;
-  const away = (host: number) => until(`${HOSTS[host]} without all of Redis`, async () => !(await ready(host)));
-  const whole = () =>
-    until('hosts that are ready', async () => (await Promise.all([0, 1, 2].map(ready))).every(Boolean));
+  const away = (host: number) => until(`${HOSTS[host]} without all of Redis`, async () => !(await ready(hosts[host]!)));
+  const whole = () => until('hosts that are ready', async () => (await Promise.all(hosts.map(ready))).every(Boolean));
 
   test.each<[string, [string, string][], number[]]>([
     // prettier-ignore
@@ -65,7 +63,7 @@ describe.skipIf(!redisInstalled || !namespacesAllowed)('a Redis Cluster on machi
     await load.acknowledged(20, 0, 1, 2);
     for (const [one, other] of cut) network.cut(one, other);
     await Promise.all(without.map(away));
-    for (const host of [0, 1, 2].filter((one) => !without.includes(one))) expect(await ready(host)).toBe(true);
+    for (const host of [0, 1, 2].filter((one) => !without.includes(one))) expect(await ready(hosts[host]!)).toBe(true);
     for (const [one, other] of cut) network.mend(one, other);
     await cluster.agreed();
     await whole();

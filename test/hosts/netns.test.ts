@@ -7,7 +7,7 @@ import { NS, RawClient } from '../support/client.js';
 import { Network, namespacesAllowed, unsent } from '../support/netns.js';
 import { RedisServer, redisInstalled, until } from '../support/redis.js';
 import type { TestServer } from '../support/server.js';
-import { nextItem, numbers, startHost } from './hosts.js';
+import { nextItem, numbers, ready, startHost, untilHeard } from './hosts.js';
 import { Load } from './load.js';
 
 // Tests wait for leases to end, and machines are busy.
@@ -73,9 +73,6 @@ describe.skipIf(!redisInstalled || !namespacesAllowed)('hosts whose cables are p
     clients.push(client);
     return client;
   }
-  async function ready(host: number): Promise<boolean> {
-    return (await hosts[host]!.fetch('/readyz')).status === 200;
-  }
   async function away(host: number): Promise<void> {
     let said = '';
     await until(`${NAMES[host]} without Redis`, async () => {
@@ -85,8 +82,7 @@ describe.skipIf(!redisInstalled || !namespacesAllowed)('hosts whose cables are p
     });
     expect(said).toMatch(/redis is away/);
   }
-  const whole = () =>
-    until('hosts that are ready', async () => (await ready(0)) && (await ready(1)) && (await ready(2)));
+  const whole = () => until('hosts that are ready', async () => (await Promise.all(hosts.map(ready))).every(Boolean));
   async function workersOf(host: number) {
     const at = ['--set', 'store=redis', '--set', `redis.url=${redis.url}`];
     const { out } = await thrum(hosts[NORTH]!.dataDir, ['cluster', 'status', '--json', ...at]);
@@ -125,7 +121,7 @@ describe.skipIf(!redisInstalled || !namespacesAllowed)('hosts whose cables are p
     network.cut('redis', 'south');
     await away(SOUTH);
     await Promise.all([chat(near, far), load.acknowledged(20, NORTH, WEST)]);
-    expect([await ready(NORTH), await ready(WEST)]).toEqual([true, true]);
+    expect([await ready(hosts[NORTH]!), await ready(hosts[WEST]!)]).toEqual([true, true]);
     network.mend('redis', 'south');
     await whole();
     await balanced(load);
@@ -141,7 +137,7 @@ describe.skipIf(!redisInstalled || !namespacesAllowed)('hosts whose cables are p
     await Promise.all([away(NORTH), away(WEST)]);
     await load.acknowledged(20, SOUTH);
     network.mend('redis', 'west');
-    await until('west', () => ready(WEST));
+    await until('west', () => ready(hosts[WEST]!));
     network.mend('redis', 'north');
     await whole();
     await balanced(load);
@@ -185,12 +181,7 @@ describe.skipIf(!redisInstalled || !namespacesAllowed)('hosts whose cables are p
     // One of the two that have the same address is told to go.
     await loser.expectStreamError('conflict');
     await winner.ping();
-    await until('its interest', async () => {
-      near.send(publish('news', 'after'));
-      await near.expect({ name: 'iq', id: 'pafter' });
-      await far.ping();
-      return far.unread.some((stanza) => /id=['"]after['"]/.test(stanza.toString()));
-    });
+    await untilHeard(near, far, 'news', 'after');
     await chat(near, far);
     await chat(far, near);
     // What it missed can be fetched.

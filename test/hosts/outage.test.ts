@@ -4,13 +4,9 @@ import { RedisServer, redisInstalled, until } from '../support/redis.js';
 import type { TestServer } from '../support/server.js';
 import { SERVICE, create, publish, pubsub, storedItems, subscribe } from '../protocol/support/pubsub.js';
 import { metric } from '../protocol/support/metrics.js';
-import { nextItem, numbers, startHost } from './hosts.js';
+import { nextItem, numbers, ready, startHost, untilHeard } from './hosts.js';
 
 const KEPT = ['--appendonly', 'yes'];
-
-async function ready(host: TestServer): Promise<boolean> {
-  return (await host.fetch('/readyz')).status === 200;
-}
 
 describe.skipIf(!redisInstalled)('a Redis that goes away', () => {
   let redis: RedisServer;
@@ -40,12 +36,7 @@ describe.skipIf(!redisInstalled)('a Redis that goes away', () => {
   /** Everything works again, for the same connections, without a restart of a broker. */
   async function whole(item: string): Promise<void> {
     await until('hosts that are ready', async () => (await ready(a)) && (await ready(b)));
-    // They may have taken each other for dead, and what is published before they meet again goes to nobody at the other.
-    await until('hosts that have met', async () => {
-      await sensor.request('set', pubsub(publishing('loose', `before-${item}`)), SERVICE);
-      await far.ping();
-      return far.unread.some((element) => element.toString().includes(`before-${item}`));
-    });
+    await untilHeard(sensor, far, 'loose', `before-${item}`);
     await sensor.request('set', pubsub(publishing('kept', item)), SERVICE);
     await sensor.request('set', pubsub(publishing('loose', item)), SERVICE);
     for (const reader of [near, far]) {

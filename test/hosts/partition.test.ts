@@ -4,7 +4,7 @@ import { Cuttable } from '../support/cuttable.js';
 import { RedisServer, redisInstalled, until } from '../support/redis.js';
 import type { TestServer } from '../support/server.js';
 import { SERVICE, create, publish, pubsub, storedItems, subscribe } from '../protocol/support/pubsub.js';
-import { nextItem, startHost } from './hosts.js';
+import { nextItem, ready, startHost, untilHeard } from './hosts.js';
 
 /** One host is cut off from Redis, and so from the others, for longer than its lease; it does not know why. */
 describe.skipIf(!redisInstalled)('a host that is cut off for longer than its lease', () => {
@@ -27,7 +27,6 @@ describe.skipIf(!redisInstalled)('a host that is cut off for longer than its lea
     await redis?.stop();
   });
 
-  const ready = async (host: TestServer) => (await host.fetch('/readyz')).status === 200;
   let asked = 0;
   /** Whether a message from `from` finds `to`. */
   async function finds(from: RawClient, to: string): Promise<boolean> {
@@ -67,14 +66,7 @@ describe.skipIf(!redisInstalled)('a host that is cut off for longer than its lea
     await until('its sessions', () => finds(near, far.jid));
     await loser.expectStreamError('conflict');
     await winner.ping();
-    await until('its interest', async () => {
-      near.send(publish('news', 'after'));
-      await near.expect({ name: 'iq', id: 'pafter' });
-      await far.ping();
-      return far.unread.some(
-        (stanza) => stanza.toString().includes(`id='after'`) || stanza.toString().includes('id="after"'),
-      );
-    });
+    await untilHeard(near, far, 'news', 'after');
     // What it missed can be fetched.
     expect(await storedItems(far, 'news')).toEqual(['before', 'meanwhile', 'after']);
     await far.request('set', pubsub(`<publish node='own'><item id='1'><v xmlns='urn:x'/></item></publish>`), SERVICE);
