@@ -20,6 +20,7 @@ import { Moving } from '../session/moving/moving.js';
 import { Registry } from '../session/registry.js';
 import { Resumption } from '../session/resumption.js';
 import { Router } from '../session/router.js';
+import { Spool } from '../session/spool.js';
 import { Succession } from '../session/succession.js';
 import { openRedis } from '../redis/open.js';
 import { openStore } from '../store/open.js';
@@ -152,7 +153,11 @@ async function run(pool: Membership): Promise<void> {
   };
   const router = new Router(base);
   const succession = new Succession({ bus, registry, router, jids: base.jids });
-  const context: SessionContext = { ...base, router, succession };
+  const spool =
+    redis &&
+    hosts &&
+    new Spool({ redis, self: bus.self, epoch: () => hosts.epoch, registry, jids: base.jids, router, log });
+  const context: SessionContext = { ...base, router, succession, spool };
   context.watchers.push(succession);
   listenForKicks(context);
   const host = `${config.pubsub.host_prefix}.${config.domain}`;
@@ -162,6 +167,10 @@ async function run(pool: Membership): Promise<void> {
   await pubsub.start();
   redis?.onState((up) => up && pubsub.recheck());
   hosts?.onRenewed(async () => pubsub.recheck());
+  if (spool !== undefined) {
+    hosts?.onRenewed(() => spool.again());
+    hosts?.onDeparted((worker, epoch) => spool.cleanUp(worker, epoch));
+  }
 
   // Streams.
   const gate = new Gate(limits);
@@ -275,6 +284,7 @@ async function run(pool: Membership): Promise<void> {
     stopSweeping();
     await pubsub.stop();
     await directory.close();
+    await spool?.close();
     await store.close();
     await hosts?.leave();
     await redis?.close();

@@ -10,6 +10,7 @@ import type { TreeBuilder } from '../xml/tree.js';
 import type { Registry } from './registry.js';
 import type { Router } from './router.js';
 import type { Session } from './session.js';
+import type { Spool } from './spool.js';
 import type { Succession } from './succession.js';
 
 /** The facts of a publish that may take the fast road: `payload` is a view that is valid only during the call. */
@@ -58,6 +59,8 @@ export interface SessionContext {
   readonly registry: Registry;
   readonly router: Router;
   readonly succession: Succession;
+  /** Where there are several hosts. */
+  readonly spool?: Spool;
   /** By domain. */
   readonly services: Map<string, Service>;
   readonly watchers: SessionWatcher[];

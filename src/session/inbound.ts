@@ -49,7 +49,9 @@ export function inbound(session: Session): Next {
 
 function acknowledged(session: Session, h: number): StreamFailure | undefined {
   if (session.sm === undefined) return undefined;
-  return session.outbox.acknowledge(h >>> 0) ? undefined : tooHigh(session, h >>> 0);
+  if (!session.outbox.acknowledge(h >>> 0)) return tooHigh(session, h >>> 0);
+  session.context.spool?.acknowledged(session);
+  return undefined;
 }
 
 // --- reading the envelope ---------------------------------------------------------------------------------------------

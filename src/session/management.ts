@@ -64,5 +64,6 @@ function enable(session: Session, resume: string | undefined, max: string | unde
   const offer = resumable > 0 ? ` resume='true' id='${session.id}' max='${resumable}'${location}` : '';
   session.sendNonza(`<enabled xmlns='${NS_SM}'${offer}/>`);
   session.outbox.keepUntilAcknowledged(config.sm.request_every);
+  if (resumable > 0) session.context.spool?.adopt(session);
   return undefined;
 }

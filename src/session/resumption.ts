@@ -151,6 +151,7 @@ export class Resumption {
   private carryOn(session: Session, connection: Connection, h: number): void {
     counters.resumed++;
     session.outbox.acknowledge(h);
+    this.context.spool?.acknowledged(session);
     session.attach(connection);
     connection.transport.writeNow(
       Buffer.from(`<resumed xmlns='${NS_SM}' previd='${session.resumption}' h='${session.sm!.handled}'/>`),

@@ -50,6 +50,8 @@ export class Session implements Bound {
   private putOff: { heir: Heir | undefined } | undefined;
   /** Another worker says of it to others what is to be said. */
   mute = false;
+  /** Positions in the outbox of what the spool keeps a copy of, in order; undefined where it keeps none. */
+  spooled: number[] | undefined;
   /** Who got what waited in it. */
   heir: Heir | undefined;
 
@@ -99,6 +101,7 @@ export class Session implements Bound {
   /** Hot path: `head` + `shared.bytes` are one whole stanza. Returns false when it was dropped. */
   deliver(head: Buffer | undefined, shared: Shared): boolean {
     counters.stanzasOut++;
+    if (head === undefined && this.spooled !== undefined) this.context.spool!.queued(this, shared.bytes);
     return this.outbox.push(head, shared);
   }
 
@@ -248,6 +251,7 @@ export class Session implements Bound {
     for (const watcher of this.context.watchers) watcher.sessionClosed?.(this);
     this.context.registry.remove(this);
     this.context.directory.unbind(this.entry());
+    this.context.spool?.forget(this);
   }
 }
 

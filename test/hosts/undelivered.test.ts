@@ -3,6 +3,7 @@ import { clientAt, liveWorkers, workerOf } from '../protocol/support/places.js';
 import { RawClient, type XmlElement } from '../support/client.js';
 import { redisInstalled, RedisServer, until } from '../support/redis.js';
 import { startServer, type TestServer } from '../support/server.js';
+import { Device, message } from '../protocol/support/device.js';
 import { startHost } from './hosts.js';
 
 // Each test starts several processes, and machines are busy.
@@ -134,6 +135,43 @@ describe.skipIf(!redisInstalled)('what was on its way to a host that dies', () =
     await until('all being in the inbox', () => leftInInboxes(`bare ${COUNT - 1}`));
     await Promise.all([remove(a), remove(c)]);
     await allAccounted(reader, undefined, 0, COUNT);
+  });
+
+  test('and what a resumable session there had not acknowledged goes to another, or back: that, and nothing else', async () => {
+    const [a, b, c] = hosts as [TestServer, TestServer, TestServer];
+    const copies = async () => (await redis.keys()).filter((key) => key.includes(':spool:'));
+    const copied = async (): Promise<number> => {
+      let sum = 0;
+      for (const key of await copies()) sum += Number(await redis.command('HLEN', key));
+      return sum;
+    };
+    await a.addUsers('alone');
+    const sender = await RawClient.login(a, { user: 'sender', available: true });
+    const reader = await RawClient.login(b, { user: 'account', available: true });
+    const doomed = await Device.login(c, { user: 'account', available: true, acknowledging: 'never' });
+    const alone = await Device.login(c, { user: 'alone', available: true, acknowledging: 'never' });
+    const chats = (what: string, device: Device) => {
+      for (const text of numbered(what, 0, 20)) sender.send(message(device.jid, text, `type='chat' id='${text}'`));
+    };
+    chats('acknowledged', doomed);
+    await doomed.until(() => doomed.bodies().length === 20, 'the first');
+    expect(await doomed.serverCount()).toBe(1);
+    doomed.acknowledge();
+    await until('nothing to be kept', async () => (await copied()) === 0);
+    for (const device of [doomed, alone]) chats('left', device);
+    for (const device of [doomed, alone]) await device.until(() => device.bodies().includes('left 19'), 'the last');
+    await until('a copy of each', async () => (await copied()) === 40);
+    // Senders take back what is not confirmed: what this one sends says that all was handled.
+    doomed.send(message(sender.jid, 'got all'));
+    await sender.expect(chat);
+    await remove(c);
+    const read = await gathered(reader, chat, 20);
+    expect(read.map((stanza) => stanza.child('body')!.text())).toEqual(numbered('left', 0, 20));
+    const errors = await gathered(sender, error, 20);
+    expect(errors.map((stanza) => stanza.attr('id'))).toEqual(numbered('left', 0, 20));
+    await until('no copies', async () => (await copies()).length === 0);
+    const back = await Device.authenticated(b, { user: 'account' });
+    expect((await doomed.resumeOn(back)).name).toBe('failed');
   });
 
   test('is handled by nobody else when that host was only thought dead, and comes back', async () => {

@@ -78,6 +78,7 @@ export class Arrival {
       else queue.push(head, shared);
     }
     held.clear();
+    session.context.spool?.adopt(session);
     session.mute = false;
     session.moving = undefined;
     session.wait(this.left);
