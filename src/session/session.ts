@@ -101,6 +101,11 @@ export class Session implements Bound {
   /** Hot path: `head` + `shared.bytes` are one whole stanza. Returns false when it was dropped. */
   deliver(head: Buffer | undefined, shared: Shared): boolean {
     counters.stanzasOut++;
+    return this.queue(head, shared);
+  }
+
+  /** The same for what was counted as delivered before. */
+  queue(head: Buffer | undefined, shared: Shared): boolean {
     if (head === undefined && this.spooled !== undefined) this.context.spool!.queued(this, shared.bytes);
     return this.outbox.push(head, shared);
   }

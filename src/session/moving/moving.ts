@@ -79,6 +79,8 @@ export class Moving {
       moved = await this.handOver(session, to, left);
     } catch (error) {
       this.context.log.error({ err: error, session: session.jid.full }, 'a session could not be moved');
+      session.leaving = false;
+      session.endAfterAll();
     }
     session.moving = undefined;
     if (!session.ended) session.wait(left);
@@ -152,13 +154,14 @@ export class Moving {
     if (!(await directory.adopt(session.entry())) && !bus.peers.has(to)) session.end();
   }
 
-  /** Undefined when the worker died over it. */
+  /** Undefined when the worker died over it, or does not answer. */
   private async ask(worker: number, op: number, body: Snapshot | Name): Promise<Welcome | undefined> {
     try {
       const answer = await this.context.bus.request(worker, CHANNEL.move, request(op, body), STEP_MS);
       return JSON.parse(answer.toString()) as Welcome;
     } catch (error) {
-      if (!(error instanceof PeerGone)) throw error;
+      if (!(error instanceof PeerGone))
+        this.context.log.error({ err: error, worker }, 'no answer about a session that moves');
       return undefined;
     }
   }
@@ -246,7 +249,7 @@ export class Moving {
     const session = registry.byResumption(id);
     const place = this.departed.worker(id);
     const jid = jids.get(full);
-    if (session !== undefined) for (const { head, shared } of entries) session.outbox.push(head, shared);
+    if (session !== undefined) for (const { head, shared } of entries) session.queue(head, shared);
     else if (place !== undefined && place !== from) bus.send(place, CHANNEL.move, body);
     else if (jid !== undefined) router.reroute(jid, entries.map(whole));
   }
