@@ -3,6 +3,7 @@ import { CHANNEL, type Bus } from '../../src/cluster/bus.js';
 import { inboxKey } from '../../src/cluster/hosts/keys.js';
 import { clusterCounters } from '../../src/metrics/cluster.js';
 import { counters } from '../../src/metrics/counters.js';
+import type { RedisArgument } from '../../src/redis/redis.js';
 import { RedisCluster, RedisServer, redisInstalled, until } from '../support/redis.js';
 import { connected, host, type Host } from './hosts.js';
 
@@ -187,6 +188,45 @@ describe.skipIf(!redisInstalled)('the bus between hosts', () => {
     await Promise.all(all.map(({ bus }) => bus.barrier()));
     expect(counting.events).toHaveLength(2);
     expect(all.map(({ hosts }) => hosts.members().length)).toEqual([2, 2]);
+  });
+
+  test('meets once when one began anew several times while the other stood still', async () => {
+    const server = await start();
+    let go = (): void => undefined;
+    let gate = Promise.resolve();
+    const counting = new Counting();
+    const all = await connected(2, { redis: server.config(), backlogBytes: 20_000 }, (one) => {
+      counting.watch(one);
+      if (one.bus.self !== 2) return;
+      const blocking = one.redis.blocking.bind(one.redis);
+      one.redis.blocking = (key) => {
+        const inbox = blocking(key);
+        // What has come is read in several parts.
+        const small = (args: readonly RedisArgument[]) => args.map((arg, i) => (args[i - 1] === 'COUNT' ? 1 : arg));
+        return {
+          call: (command, args) => gate.then(() => inbox.call(command, small(args))),
+          close: () => inbox.close(),
+        };
+      };
+    });
+    const [a, b] = all as [Host, Host];
+    gate = new Promise((resolve) => (go = resolve));
+    const downs = (): number => counting.events.filter((event) => event === '1: down 2').length;
+    await until('a third beginning', async () => {
+      for (let i = 0; i < 5; i++) a.bus.send(2, CHANNEL.kick, Buffer.alloc(10_000));
+      await new Promise(setImmediate);
+      return downs() >= 3;
+    });
+    go();
+    await until('both hearing each other', async () => {
+      const answers = await Promise.allSettled([heard(a, 2), heard(b, 1)]);
+      return answers.every(({ status }) => status === 'fulfilled');
+    });
+    const before = [...counting.events];
+    await Promise.all(all.map(({ bus }) => counting.send(bus, 100)));
+    await counting.complete();
+    for (let i = 0; i < 20; i++) await Promise.all(all.map(({ bus }) => bus.barrier()));
+    expect(counting.events).toEqual(before);
   });
 
   test('drops what one sends who is dead to the cluster', async () => {

@@ -65,14 +65,14 @@ export class Acquaintances extends Map<number, RemotePeer> {
 
   /**
    * What was on the way is lost: both sides begin with each other as if they had not met. Of what would come back that does which
-   * the peer will not handle: `all`, where the peer had begun anew, for it said how far it was; else what is not in its inbox.
+   * the peer will not handle: all, where the peer has begun `its` generation, for it said how far it was; else what is not in its inbox.
    */
-  anew(peer: RemotePeer, why: string, all: boolean): void {
+  anew(peer: RemotePeer, why: string, its?: number): void {
     const { circle } = this;
     circle.seal();
-    const { left, frames } = peer.anew();
+    const { left, frames } = peer.anew(its ?? peer.window.generation + 1);
     circle.down(peer);
-    const lost = frames - this.giveBack(peer, left, all, true);
+    const lost = frames - this.giveBack(peer, left, its !== undefined, true);
     peer.lost(lost);
     this.log.warn({ peer: peer.number, frames: lost }, `frames to a worker were lost: ${why}`);
     circle.up(peer);

@@ -20,8 +20,8 @@ export interface ReceptionOptions {
   find(worker: number): RemotePeer | undefined;
   /** The peer may have something to be sent now. */
   touch(peer: RemotePeer): void;
-  /** The peer has begun anew. */
-  anew(peer: RemotePeer): void;
+  /** The peer has begun that generation. */
+  anew(peer: RemotePeer, generation: number): void;
   /** Frames of that kind come back to the peer if it is not told soon that they were handled. */
   urgent(kind: number): boolean;
 }
@@ -62,10 +62,10 @@ export class Reception {
     this.owed.add(peer);
     touch(peer);
     if (envelope.seq === 0) return;
-    let verdict = peer.sequence.judge(envelope);
+    let verdict = peer.judge(envelope);
     if (verdict === 'anew') {
-      anew(peer);
-      verdict = peer.sequence.judge(envelope);
+      anew(peer, envelope.generation);
+      verdict = peer.judge(envelope);
     }
     if (verdict === 'gap') void peer.control(FLAG.again);
     if (verdict !== 'take') return;

@@ -70,7 +70,7 @@ export class RedisBus extends WatchedBus implements Bus, Carrier {
       members: options.members,
       find: (worker) => this.known.get(worker),
       touch: (peer) => this.gathering.touch(peer),
-      anew: (peer) => this.known.anew(peer, 'it begins anew', true),
+      anew: (peer, generation) => this.known.anew(peer, 'it begins anew', generation),
       urgent: this.returns,
     });
     this.outage = new Outage(options.redis, options.patienceMs, {
@@ -176,7 +176,7 @@ export class RedisBus extends WatchedBus implements Bus, Carrier {
     const now = performance.now();
     for (let i = 0; i < dirty.length; i++) dirty[i]!.pump(now);
     for (const { peer, why } of tooFarBehind(dirty, this.known, this.options.backlogBytes)) {
-      this.known.anew(peer, why, false);
+      this.known.anew(peer, why);
     }
     this.assess();
   };

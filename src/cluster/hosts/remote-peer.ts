@@ -2,7 +2,7 @@ import { count, counters } from '../../metrics/counters.js';
 import { clusterCounters } from '../../metrics/cluster.js';
 import { type Envelope, FLAG, writeEnvelope } from './envelope.js';
 import type { Member, PeerStatus } from './hosts.js';
-import { Sequence } from './sequence.js';
+import { Sequence, type Verdict } from './sequence.js';
 import { Window, type Left, type Sealed } from './window.js';
 
 /** After that time without an acknowledgement, in milliseconds, the peer is asked how far it is; then after twice the time, and so on. */
@@ -49,7 +49,7 @@ export class RemotePeer {
   ) {
     this.number = member.number;
     this.epoch = member.epoch;
-    this.window.begin();
+    this.window.begin(1);
   }
 
   /** A part of this tick's frames is for this peer. */
@@ -141,6 +141,10 @@ export class RemotePeer {
     if (lost || (flags & FLAG.again) !== 0) clusterCounters.resent += window.again();
   }
 
+  judge(envelope: Envelope): Verdict {
+    return this.sequence.judge(envelope, this.window.generation);
+  }
+
   /** Nothing follows; where the peer has taken everything, nobody has to see to what may still lie in its inbox. */
   farewell(): Promise<boolean> {
     return this.control(this.window.settled ? FLAG.bye | FLAG.seen : FLAG.bye);
@@ -165,13 +169,12 @@ export class RemotePeer {
     this.pump(now);
   }
 
-  /** Begins a new generation. Answers with what was not acknowledged, and how many frames that are. */
-  anew(): { left: Left[]; frames: number } {
+  /** Begins that generation. Answers with what was not acknowledged, and how many frames that are. */
+  anew(generation: number): { left: Left[]; frames: number } {
     // It will be there in a moment.
     if (this.flying) this.window.landed = this.window.sent;
     const left = this.window.left();
-    const frames = this.window.begin();
-    this.sequence.awaiting = true;
+    const frames = this.window.begin(generation);
     this.quietSince = 0;
     return { left, frames };
   }

@@ -11,23 +11,25 @@ export class Sequence {
   /** Taken since the peer was last told. */
   batches = 0;
   bytes = 0;
-  /** What we sent was dropped: what the peer sends is of use only when it begins anew, too. */
-  awaiting = false;
   private parts: Buffer[] = [];
   /** The batch for which the peer was asked, and the last one that came in spite of it. */
   private missing = 0;
   private ahead = 0;
 
-  judge(envelope: Envelope): Verdict {
-    if (envelope.generation < this.generation) return 'repeat';
-    if (envelope.generation > this.generation) {
+  /**
+   * `own`: the generation of what we send. Both sides are to be in the same: whoever is behind begins anew in the other's, and what
+   * comes from one that has not done so yet is of no use.
+   */
+  judge(envelope: Envelope, own: number): Verdict {
+    const { generation } = envelope;
+    if (generation < own) return 'repeat';
+    if (generation > this.generation) {
       if (envelope.seq !== 1) return this.gap(0, envelope.seq);
-      if (this.generation !== 0 && !this.awaiting) return 'anew';
-      this.generation = envelope.generation;
+      if (generation > own) return 'anew';
+      this.generation = generation;
       this.seq = this.missing = 0;
-      this.awaiting = false;
       this.parts = [];
-    } else if (this.awaiting) return 'repeat';
+    }
     if (envelope.seq <= this.seq) {
       // Its acknowledgement was lost, perhaps.
       this.batches++;

@@ -60,12 +60,12 @@ export class Window {
   /** How much of the first that waits, a large frame, is sealed. */
   private cut = 0;
 
-  /** Starts a new generation without what is here; its first batch leaves even when it is empty. Answers with the frames that are dropped. */
-  begin(): number {
+  /** Starts that generation without what is here; its first batch leaves even when it is empty. Answers with the frames that are dropped. */
+  begin(generation: number): number {
     let frames = 0;
     for (const one of this.sealed) frames += one.frames;
     for (const one of this.waiting) frames += one.frames;
-    this.generation++;
+    this.generation = generation;
     this.batched = this.queued;
     this.bytes = this.last = this.sent = this.landed = this.sealedBytes = this.cursor = this.cut = 0;
     this.sealed = [];
