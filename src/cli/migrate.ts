@@ -129,6 +129,8 @@ function told(error: unknown): unknown {
   if (error instanceof MigrationRefused) return new CliError(error.message, error.hint);
   if (error instanceof RedisRefused) return new CliError(error.message);
   if (error instanceof StoreError || error instanceof RedisUnavailable) return new CliError(error.message, AGAIN);
+  // The checkpoint could not be read or written.
+  if (error instanceof Error && 'syscall' in error) return new CliError(error.message, AGAIN);
   if ((error as Error).name === 'AbortError') return new CliError('stopped before all was verified', AGAIN, 130);
   return error;
 }

@@ -16,6 +16,17 @@ export interface Checkpoint {
   copied: boolean;
 }
 
+/** A migration cannot begin; the message says why, the hint what to do. */
+export class MigrationRefused extends Error {
+  constructor(
+    message: string,
+    readonly hint: string,
+  ) {
+    super(message);
+    this.name = 'MigrationRefused';
+  }
+}
+
 export class CheckpointFile {
   readonly path: string;
 
@@ -30,9 +41,12 @@ export class CheckpointFile {
       throw error;
     });
     if (text === undefined) return undefined;
-    const checkpoint = JSON.parse(text) as Checkpoint;
-    if (checkpoint.format !== 1) throw new Error(`${this.path} was written by another version of Thrum`);
-    return checkpoint;
+    const checkpoint = parsed(text);
+    if (checkpoint?.format === 1) return checkpoint;
+    throw new MigrationRefused(
+      `${this.path} is damaged, or was written by another version of Thrum`,
+      'remove it, empty the target, and start anew',
+    );
   }
 
   /** Resolves when it is on disk; a crash leaves the one before, or this one. */
@@ -52,5 +66,13 @@ export class CheckpointFile {
 
   remove(): Promise<void> {
     return rm(this.path, { force: true });
+  }
+}
+
+function parsed(text: string): Checkpoint | undefined {
+  try {
+    return (JSON.parse(text) ?? undefined) as Checkpoint | undefined;
+  } catch {
+    return undefined;
   }
 }

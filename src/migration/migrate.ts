@@ -1,9 +1,11 @@
 import type { Store } from '../store/store.js';
-import type { Checkpoint, CheckpointFile } from './checkpoint.js';
+import { MigrationRefused, type Checkpoint, type CheckpointFile } from './checkpoint.js';
 import { added, copy, NONE, type Counts } from './copy.js';
 import { digest, KINDS, type Digest } from './digest.js';
 import { firstDifference, type Names } from './difference.js';
 import { BEGINNING, type Batch } from './walk.js';
+
+export { MigrationRefused } from './checkpoint.js';
 
 /** How often it is written down how far it has come: what was done since is done again after a crash. */
 const CHECKPOINT_MS = 250;
@@ -34,27 +36,19 @@ export interface Verdict {
   difference: string | undefined;
 }
 
-/** A migration cannot begin; the message says why, the hint what to do. */
-export class MigrationRefused extends Error {
-  constructor(
-    message: string,
-    readonly hint: string,
-  ) {
-    super(message);
-    this.name = 'MigrationRefused';
-  }
-}
-
 /** Copies, going on where an earlier attempt ended. False when the signal ended it before all was done. */
 export async function transfer(migration: Migration): Promise<boolean> {
   const { source, target, file, signal, progress, route } = migration;
-  let checkpoint = (await file.read()) ?? (await begin(migration));
-  if (checkpoint.route !== route) {
+  const found = await file.read();
+  if (found !== undefined && found.route !== route) {
     throw new MigrationRefused(
-      `another migration was not finished: ${checkpoint.route}`,
+      `another migration was not finished: ${found.route}`,
       `finish that one first, or remove ${file.path} and empty its target`,
     );
   }
+  // Whoever emptied the target meanwhile wants it filled from the beginning.
+  const goesOn = found !== undefined && !(await held(target)).nothing;
+  let checkpoint = goesOn ? found : await begin(migration);
   if (checkpoint.copied) return true;
   progress.begin('copying', checkpoint.total);
   progress.at(checkpoint.counts);
@@ -81,8 +75,8 @@ export async function transfer(migration: Migration): Promise<boolean> {
 }
 
 async function begin({ source, target, names, route, file, progress, signal }: Migration): Promise<Checkpoint> {
-  const [accounts, nodes] = await Promise.all([target.accounts.count(), target.nodes.count()]);
-  if (accounts + nodes > 0) {
+  const { accounts, nodes, nothing } = await held(target);
+  if (!nothing) {
     throw new MigrationRefused(
       `${names.target} is not empty: it has ${accounts} accounts and ${nodes} nodes`,
       'a migration only fills an empty store: choose another place, or empty this one first',
@@ -100,6 +94,11 @@ async function begin({ source, target, names, route, file, progress, signal }: M
   // The target is ours from here on.
   await file.write(checkpoint);
   return checkpoint;
+}
+
+async function held({ accounts, nodes }: Store): Promise<{ accounts: number; nodes: number; nothing: boolean }> {
+  const [users, names] = await Promise.all([accounts.count(), nodes.count()]);
+  return { accounts: users, nodes: names, nothing: users + names === 0 };
 }
 
 const NAMES = 500;

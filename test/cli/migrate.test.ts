@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
@@ -160,6 +160,9 @@ describe.skipIf(!redisInstalled)('thrum migrate', () => {
       '--set',
       'redis.patience_seconds=1',
     );
+    mkdirSync(join(folder, 'migration.json'));
+    await refused('lmdb', 'redis', /^thrum: EISDIR: .*\n +→ run the same command again/);
+    rmdirSync(join(folder, 'migration.json'));
     expect(await run('lmdb', 'redis')).toMatchObject({ code: 0 });
     await refused('lmdb', 'redis', /is not empty: it has 3 accounts and 3 nodes\n +→ a migration only fills an empty/);
     await refused(

@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -109,6 +109,35 @@ describe('a migration', () => {
     const empty = new MemoryStore();
     expect(await transfer(migration(source, empty))).toBe(true);
     await expect(transfer(migration(source, empty, { route: 'elsewhere' }))).rejects.toThrow(/not finished: from here/);
+  });
+
+  it('begins anew when the target was emptied, as the sentence about a bad copy advises', async () => {
+    const source = new MemoryStore();
+    await fill(source, { accounts: 600, nodes: 3, items: 10 });
+    expect(await transfer(migration(source, new MemoryStore()))).toBe(true);
+    const copied = new MemoryStore();
+    expect(await transfer(migration(source, copied))).toBe(true);
+    expect((await verify(migration(source, copied))).difference).toBeUndefined();
+    // The same after it was stopped in the middle.
+    rmSync(join(folder, 'migration.json'));
+    const stop = new AbortController();
+    stop.abort();
+    expect(await transfer(migration(source, new MemoryStore(), { signal: stop.signal }))).toBe(false);
+    const stopped = new MemoryStore();
+    expect(await transfer(migration(source, stopped))).toBe(true);
+    expect((await verify(migration(source, stopped))).difference).toBeUndefined();
+  });
+
+  it('says what to do about a checkpoint that cannot be read', async () => {
+    for (const text of ['', '{"format":1', 'null', '{"format":2}']) {
+      writeFileSync(join(folder, 'migration.json'), text);
+      const attempt = transfer(migration(new MemoryStore(), new MemoryStore()));
+      await expect(attempt).rejects.toThrow(MigrationRefused);
+      await expect(attempt).rejects.toMatchObject({
+        message: expect.stringMatching(/migration\.json is damaged, or/) as string,
+        hint: 'remove it, empty the target, and start anew',
+      });
+    }
   });
 
   it('holds no more than a few pages of a node with very many items', async () => {
