@@ -1,5 +1,5 @@
 import { isAscii } from 'node:buffer';
-import { Element, NS_XML, type Attributes, type Node } from './element.js';
+import { Bare, Element, NS_XML, type Attributes, type Node, type Scope, standsFor } from './element.js';
 import { decodeReferences } from './escape.js';
 import { ATTRIBUTE_WORDS, StartTags, TAG_WORDS } from './sax.js';
 
@@ -18,13 +18,7 @@ export class TreeFault extends Error {
   override name = 'TreeFault';
 }
 
-type Scope = Record<string, string>;
-
-/** An object without inherited keys, as names come from the network; cheaper to use than `Object.create(null)`. */
-const Bare = function () {} as unknown as new () => Record<string, string>;
-Bare.prototype = Object.create(null);
-
-const ROOT_SCOPE: Scope = Object.assign(new Bare(), { '': '', xml: NS_XML });
+const ROOT_SCOPE: Scope = { outer: undefined, names: Object.assign(new Bare(), { '': '', xml: NS_XML }) };
 
 /**
  * Builds `Element` trees from bytes that the scanner accepted; one instance serves a worker.
@@ -53,7 +47,7 @@ export class TreeBuilder {
     this.#encoding = isAscii(buffer) ? 'latin1' : 'utf8';
     try {
       this.#tags.find(buffer);
-      return this.#build(scope ? Object.assign(new Bare(), ROOT_SCOPE, scope) : ROOT_SCOPE);
+      return this.#build(scope ? { outer: ROOT_SCOPE, names: Object.assign(new Bare(), scope) } : ROOT_SCOPE);
     } catch (cause) {
       this.#tags.restart();
       throw cause instanceof TreeFault ? cause : new TreeFault('sax-wasm could not read the stanza', { cause });
@@ -74,6 +68,7 @@ export class TreeBuilder {
       if (!parent) throw new TreeFault('start tag out of place');
       const scope = this.#scope(row, scopes[scopes.length - 1]!);
       const element = this.#element(row, start, scope);
+      if (scope !== scopes[scopes.length - 1]) element.declared = scope.names;
       parent.children.push(element);
       if (table[row + 3] === 0) {
         open.push(element);
@@ -102,15 +97,15 @@ export class TreeBuilder {
     return start;
   }
 
-  /** The scope of a start tag: the outer one, or a copy with what the tag declares. */
+  /** The scope of a start tag: the outer one, or one inside it with what the tag declares. */
   #scope(row: number, outer: Scope): Scope {
     const { table } = this.#tags;
     let scope = outer;
     for (let i = 0, at = row + TAG_WORDS; i < table[row + 4]!; i++, at += ATTRIBUTE_WORDS) {
       const prefix = this.#declares(table[at]!, table[at + 1]!);
       if (prefix === undefined) continue;
-      if (scope === outer) scope = Object.assign(new Bare(), outer);
-      scope[prefix] = this.#value(table[at + 2]!, table[at + 3]!);
+      if (scope === outer) scope = { outer, names: new Bare() };
+      scope.names[prefix] = this.#value(table[at + 2]!, table[at + 3]!);
     }
     return scope;
   }
@@ -129,10 +124,11 @@ export class TreeBuilder {
     const { table } = this.#tags;
     const name = this.#string(start + 1, start + 1 + table[row + 2]!);
     const colon = name.indexOf(':');
-    const ns = scope[colon < 0 ? '' : name.slice(0, colon)];
+    const ns = standsFor(scope, colon < 0 ? '' : name.slice(0, colon));
     if (ns === undefined) throw new TreeFault('unbound prefix');
     const attrs: Attributes = new Bare();
     const element = new Element(colon < 0 ? name : name.slice(colon + 1), ns, attrs);
+    if (colon >= 0) element.prefix = name.slice(0, colon);
     for (let i = 0, at = row + TAG_WORDS; i < table[row + 4]!; i++, at += ATTRIBUTE_WORDS) {
       if (this.#declares(table[at]!, table[at + 1]!) !== undefined) continue;
       const key = this.#string(table[at]!, table[at + 1]!);
@@ -146,7 +142,7 @@ export class TreeBuilder {
   /** Notes what the prefix of an attribute stands for. */
   #need(element: Element, prefix: string, scope: Scope): void {
     if (prefix === 'xml') return;
-    const ns = scope[prefix];
+    const ns = standsFor(scope, prefix);
     if (ns === undefined) throw new TreeFault('unbound prefix');
     (element.prefixes ??= new Bare())[prefix] = ns;
   }

@@ -332,6 +332,34 @@ describe('namespaces', () => {
     await client.close();
   });
 
+  it('that are long and used by thousands of elements make nothing grow', async () => {
+    const client = await leaning();
+    const long = 'u'.repeat(20_000);
+    const create = `<pubsub xmlns='${NS.pubsub}'><create node='long'/></pubsub>`;
+    await client.request('set', create, 'pubsub.localhost');
+    const subscribe = `<pubsub xmlns='${NS.pubsub}'><subscribe node='long' jid='${romeo.jid}'/></pubsub>`;
+    await romeo.request('set', subscribe, 'pubsub.localhost');
+    const kinds: [string, string, string][] = [
+      ['', `xmlns:p='${long}'`, `<p:v>${'<p:c/>'.repeat(5000)}</p:v>`],
+      ['z:', `xmlns:z='${NS.pubsub}' xmlns='${long}'`, `<q:v xmlns:q='urn:q'>${'<c/>'.repeat(5000)}</q:v>`],
+      ['', `xmlns:p='${long}'`, `<v xmlns='urn:q' p:a=''>${`<c p:a=''/>`.repeat(3000)}</v>`],
+      ['', '', `<q:v xmlns:q='urn:q' xmlns='${long}'>${'<c/>'.repeat(5000)}</q:v>`],
+    ];
+    for (const [at, declared, payload] of kinds) {
+      const item = `<${at}publish node='long'><${at}item>${payload}</${at}item></${at}publish>`;
+      const own = at === '' ? `xmlns='${NS.pubsub}'` : '';
+      await client.request('set', `<${at}pubsub ${own} ${declared}>${item}</${at}pubsub>`, 'pubsub.localhost');
+      const [v] = (await romeo.event('long')).get('event', 'items', 'item').elements();
+      expect(v!.elements().length).toBeGreaterThanOrEqual(3000);
+      expect(v!.elements().at(-1)!.ns).toBe(payload.includes('p:a') ? 'urn:q' : long);
+    }
+    client.write(
+      `<message to='${romeo.jid}' id='long' s:x=''><a xmlns:p='${'u'.repeat(100_000)}'>${'<p:c/>'.repeat(20_000)}</a></message>`,
+    );
+    expect((await romeo.message({ id: 'long' })).get('a').elements()).toHaveLength(20_000);
+    await client.close();
+  });
+
   it('are understood in requests to the server, whatever the prefix', async () => {
     const client = await leaning();
     await client.request('get', '<q:ping/>', 'localhost');

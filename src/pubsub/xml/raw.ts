@@ -6,7 +6,7 @@ export class Raw extends Element {
     super('raw', '');
   }
 
-  override serialize(): string {
+  protected override write(): string {
     return this.xml;
   }
 }
