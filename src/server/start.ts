@@ -49,6 +49,8 @@ const OPERATIONS = [
  */
 export async function startServer(config: Config, options: { json: boolean }): Promise<void> {
   const log = createLogger(config.log.level, { worker: 'supervisor' });
+  // Until there is something to read again: a reload that comes early must not end us.
+  process.on('SIGHUP', () => undefined);
   mkdirSync(config.data_dir, { recursive: true, mode: 0o700 });
   // Made here once, so that workers that start together find it.
   await CertificateStore.open({ config, log });
@@ -71,8 +73,6 @@ async function serve(
     proofKey: randomBytes(32),
     ticketKeys: randomBytes(48),
   };
-  wipeSessionTables(config.data_dir);
-
   const host = config.listen_address;
   const workers = config.workers || (config.store === 'memory' ? 1 : availableParallelism());
   const agreed = async (port: number | 'off') => (port === 'off' ? undefined : findFreePort(host, port));
@@ -135,6 +135,8 @@ async function serve(
     });
   }
   try {
+    // Not before the folder is ours: these may be the tables of a broker that runs.
+    wipeSessionTables(config.data_dir);
     const ready = await supervisor.start();
     const listeners = ready[0]!.ready as WorkerReady;
     started = {

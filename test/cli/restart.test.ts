@@ -65,3 +65,15 @@ it('a sensor and a watcher go on by themselves when the broker was restarted', a
   await stop(watcher, 'SIGINT');
   await stop(second.child, 'SIGTERM');
 });
+
+it('a reload that comes before the broker is ready does not end it', async () => {
+  const child = run(
+    'start',
+    '--json',
+    ...['data_dir=early', 'c2s.port=0', 'c2s_tls.port=off', 'http.port=off'].flatMap((setting) => ['--set', setting]),
+  );
+  const ready = lines(child, (seen) => seen.length === 1);
+  child.stderr.on('data', (chunk) => String(chunk).includes('made a self-signed certificate') && child.kill('SIGHUP'));
+  expect(JSON.parse((await ready)[0]!)).toMatchObject({ ready: true });
+  await stop(child, 'SIGTERM');
+});

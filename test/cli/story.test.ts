@@ -1,5 +1,5 @@
 import type { ChildProcessWithoutNullStreams } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -41,10 +41,13 @@ describe('a running broker', () => {
     for (const port of [ready.c2s, ready.c2s_tls, ready.http]) expect(port).toBeGreaterThan(0);
     expect(stderr).toMatch(/admin@localhost has the password \S+/);
   });
-  it('keeps a second one off its data folder', async () => {
+  it('keeps a second one off its data folder, and off its session tables', async () => {
+    const table = join(folder, 'data/sessions/table');
+    writeFileSync(table, '');
     const second = await run(folder, ['start', ...PORTS]);
     expect(second.code).toBe(1);
     expect(second.err).toContain('another broker is running');
+    expect(existsSync(table)).toBe(true);
   });
   it('is told of new accounts, which can log in at once', async () => {
     expect((await thrum('user add ann --password-stdin', { input: 'secret\n' })).out).toBe('ann@localhost created\n');
