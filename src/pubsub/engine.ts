@@ -231,20 +231,23 @@ export class Engine {
 
   /** What a request is told when the store, or something else, did not do its work. */
   failed(error: unknown): Refusal {
-    if (error instanceof StoreError && error.reason === 'full') return new Refusal('store-full');
+    if (error instanceof StoreError && error.reason === 'full') {
+      this.outage(error, 'the disk is full: nothing more is kept until there is room on that of data_dir');
+      return new Refusal('store-full');
+    }
     if (error instanceof StoreError && error.reason === 'unavailable') {
-      this.outage(error);
+      count(counters.drops, 'store_unavailable');
+      this.outage(error, 'the store is not available: requests fail');
       return new Refusal('internal-error');
     }
     this.log.error({ err: error }, 'a request to the pub-sub service failed');
     return new Refusal('internal-error');
   }
 
-  /** All requests of an outage fail for the same reason: it is said once in a while, and each is counted. */
-  private outage(error: StoreError): void {
-    count(counters.drops, 'store_unavailable');
+  /** All requests of an outage fail for the same reason: it is said once in a while. */
+  private outage({ message }: StoreError, what: string): void {
     const now = performance.now();
-    if (now - this.outageTold > OUTAGE_MS) this.log.error({ err: error }, 'the store is not available: requests fail');
+    if (now - this.outageTold > OUTAGE_MS) this.log.error({ reason: message }, what);
     this.outageTold = now;
   }
 

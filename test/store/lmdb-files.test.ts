@@ -175,4 +175,20 @@ describe('a full disk', () => {
     expect(await store.items.count('filled')).toBe(20);
     expect(await store.items.count('other')).toBe(5);
   });
+
+  test('is asked again now and then only, and can be closed', async () => {
+    const path = folder();
+    const said = join(path, 'stderr');
+    const other = await another(path, 'commit', `ulimit -f 2048; exec 2>'${said}'`);
+    await other.ask('call', { part: 'nodes', method: 'create', args: [node('filled')] });
+    const publish = (prefix: string, count: number) =>
+      other.ask<string[]>('publish', { node: 'filled', prefix, count, maxItems: 100_000, bytes: 10_000 });
+    while (!(await publish('first', 200)).includes('full'));
+    // Each on its own, as slow publishers do; lmdb says two things of each that it tries.
+    const answers: string[][] = [];
+    for (let i = 0; i < 300; i++) answers.push(await publish(`late${i}`, 1));
+    expect(answers).toEqual(answers.map(() => ['full']));
+    expect(readFileSync(said, 'utf8').match(/\n +at /g)!.length).toBeLessThan(200);
+    await other.ask('close');
+  });
 });

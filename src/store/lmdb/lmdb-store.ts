@@ -11,6 +11,9 @@ export interface LmdbOptions extends EnvironmentOptions {
   durability: 'commit' | 'flush';
 }
 
+/** How long lmdb may take to close, in milliseconds. */
+const CLOSE_MS = 1_000;
+
 /** The embedded store: one LMDB environment, which any number of processes may have open. */
 export class LmdbStore implements Store {
   readonly accounts: LmdbAccounts;
@@ -59,6 +62,10 @@ export class LmdbStore implements Store {
     await this.collector.stop();
     await this.writer.close();
     if (!this.environment.readOnly) await this.environment.sync();
-    await this.environment.root.close();
+    // Nothing is under way by now. After a commit that failed, as on a full disk, lmdb would wait for it for ever.
+    let timer: NodeJS.Timeout | undefined;
+    const patience = new Promise<void>((resolve) => (timer = setTimeout(resolve, CLOSE_MS)));
+    await Promise.race([this.environment.root.close(), patience]);
+    clearTimeout(timer);
   }
 }

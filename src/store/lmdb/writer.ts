@@ -31,8 +31,12 @@ function emptyBatch(): Batch {
   return { steps: [], bytes: 0, arena: new Arena(), since: 0 };
 }
 
-/** So many publishes in a row must find the disk full before those that follow in the same commit are refused untried. */
+/**
+ * So many publishes in a row must find the disk full before those that follow are refused untried, but for one at a time that finds out
+ * whether there is room again: LMDB tells of each failed write on stderr, with a stack.
+ */
 const FAILURES = 3;
+const RETRY_MS = 2_000;
 /** Bytes that may wait for the commit in progress. */
 const QUEUE_BYTES = 64 * 2 ** 20;
 
@@ -55,8 +59,9 @@ export class Writer {
   private busy = false;
   private closed = false;
   private idle: (() => void)[] = [];
-  /** Steps so far that the disk had no room for. */
-  private failed = 0;
+  /** Publishes in a row that the disk had no room for, and when the next one may be tried. */
+  private failures = 0;
+  private retryAt = 0;
   private unflushed: Step[] = [];
   /** When the oldest step of the batch being written was added, and of those that wait to be on disk. */
   private writingSince = 0;
@@ -161,10 +166,25 @@ export class Writer {
   }
 
   private async write(batch: Batch): Promise<void> {
-    const { steps, arena } = batch;
+    const { arena } = batch;
+    const steps = this.failures < FAILURES ? batch.steps : this.tried(batch.steps);
     this.environment.fresh();
     const left = steps.every((step) => step.attempt !== undefined) ? await this.attempt(steps, arena) : steps;
     if (left.length > 0) await this.apply(left, arena);
+  }
+
+  /** Refuses the publishes that a full disk would not take; what is no publish may make room, so it is always tried. */
+  private tried(steps: readonly Step[]): readonly Step[] {
+    return steps.filter((step) => {
+      if (step.attempt === undefined) return true;
+      const now = performance.now();
+      if (now >= this.retryAt) {
+        this.retryAt = now + RETRY_MS;
+        return true;
+      }
+      step.fail(new StoreError('full', 'The disk is full.'));
+      return false;
+    });
   }
 
   /** Resolves to the steps that were not done, in order. */
@@ -174,6 +194,7 @@ export class Writer {
       let open = 1;
       const finish = (): void => resolve(left.size === 0 ? [] : steps.filter((step) => left.has(step)));
       const settle = (step: Step, held: boolean): void => {
+        if (held) this.failures = 0;
         if (!held) left.add(step);
         else if (!this.flushed) step.done();
         else this.acknowledge([step]);
@@ -217,25 +238,19 @@ export class Writer {
       const reason = await commitError(error);
       const parts = steps.length > 1 ? steps : steps[0]?.parts?.();
       if (parts === undefined) {
-        if (reason.reason === 'full') this.failed++;
+        if (reason.reason === 'full' && ++this.failures === FAILURES) this.retryAt = performance.now() + RETRY_MS;
         steps[0]?.fail(reason);
       } else await this.applyEach(parts, arena);
       return;
     }
+    this.failures = 0;
     this.acknowledge(steps);
   }
 
-  /** One by one, until it is plain that the disk takes no more; what is no publish may make room, so it is always tried. */
+  /** One by one, until it is plain that the disk takes no more. */
   private async applyEach(steps: readonly Step[], arena: Arena): Promise<void> {
-    let failures = 0;
     for (const step of steps) {
-      if (failures >= FAILURES && step.attempt !== undefined) {
-        step.fail(new StoreError('full', 'The disk is full.'));
-        continue;
-      }
-      const before = this.failed;
-      await this.apply([step], arena);
-      failures = this.failed === before ? 0 : failures + 1;
+      if (this.failures < FAILURES || this.tried([step]).length > 0) await this.apply([step], arena);
     }
   }
 
