@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { configured, type GlobalOptions } from './context.js';
 import { TRANSPORTS } from './client/target.js';
-import { CliError, EXIT } from './failure.js';
+import { CliError, EXIT, refusalOfSystem } from './failure.js';
 import type { DemoOptions } from './demo.js';
 import type { MigrateOptions } from './migrate.js';
 import type { SensorOptions } from './sensor.js';
@@ -22,9 +22,10 @@ export async function run(args: readonly string[]): Promise<number> {
   } catch (error) {
     // Commander has said what is wrong itself.
     if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
-    if (!(error instanceof CliError)) throw error;
-    process.stderr.write(`thrum: ${error.message}\n${error.hint === undefined ? '' : `    → ${error.hint}\n`}`);
-    return error.code;
+    const failure = error instanceof CliError ? error : refusalOfSystem(error);
+    if (failure === undefined) throw error;
+    process.stderr.write(`thrum: ${failure.message}\n${failure.hint === undefined ? '' : `    → ${failure.hint}\n`}`);
+    return failure.code;
   }
 }
 
@@ -59,12 +60,8 @@ function server(thrum: Command): void {
       .action(async (options: GlobalOptions & { json?: boolean }, command: Command) => {
         const config = configured(command.optsWithGlobals());
         const { startServer } = await import('../server/start.js');
-        await startServer(config, { json: options.json ?? false }).catch((error: NodeJS.ErrnoException) => {
-          const taken = 'another program listens there: stop it, or set another port (0 picks a free one)';
-          throw new CliError(
-            `cannot start: ${error.message}`,
-            error.code === 'EADDRINUSE' || error.message.endsWith('in use') ? taken : undefined,
-          );
+        await startServer(config, { json: options.json ?? false }).catch((error: Error) => {
+          throw new CliError(`cannot start: ${error.message}`, startRemedy(error));
         });
       }),
     ['thrum start', 'thrum start --config /etc/thrum.yaml', 'thrum start --json --set store=memory --set c2s.port=0'],
@@ -85,6 +82,18 @@ function server(thrum: Command): void {
     }),
     ['thrum config-reference | less'],
   );
+}
+
+/** What to do when the broker does not start; an error of a worker has its text only. */
+function startRemedy(error: Error): string | undefined {
+  const { message } = error;
+  if (/EADDRINUSE|in use$/.test(message))
+    return 'another program listens there: stop it, or set another port (0 picks a free one)';
+  if (/(listen|bind) EACCES/.test(message))
+    return 'ports below 1024 need CAP_NET_BIND_SERVICE: give it, or set a higher port';
+  if (/EADDRNOTAVAIL|ENOTFOUND/.test(message))
+    return 'listen_address has to be an address of this machine; 0.0.0.0 or :: are all of them';
+  return refusalOfSystem(error)?.hint;
 }
 
 function users(thrum: Command): void {

@@ -110,14 +110,25 @@ function processes(config: Config): Finding[] {
       what: `${config.workers} workers cannot share the memory store`,
       remedy: 'set workers: 1, or store: lmdb',
     });
-  const folder = statSync(config.data_dir, { throwIfNoEntry: false });
-  if (folder && !folder.isDirectory())
+  const what = unfit(config.data_dir);
+  if (what !== undefined)
     found.push({
       key: 'data_dir',
-      what: `"${config.data_dir}" is not a folder`,
-      remedy: 'name a folder, or a new path',
+      what: `"${config.data_dir}" ${what}`,
+      remedy: 'name a folder of the user who runs this, or a new path',
     });
   return found;
+}
+
+/** Why this cannot be the folder; one that is not there yet can. */
+function unfit(path: string): string | undefined {
+  try {
+    const found = statSync(path, { throwIfNoEntry: false });
+    return found === undefined || found.isDirectory() ? undefined : 'is not a folder';
+  } catch (error) {
+    const { code = '' } = error as NodeJS.ErrnoException;
+    return code === 'ENOTDIR' ? 'lies below a file' : `cannot be looked at: ${code}`;
+  }
 }
 
 function certificates(config: Config): Finding[] {

@@ -88,6 +88,8 @@ async function run(pool: Membership): Promise<void> {
     path: paths(config.data_dir).store,
     redis,
     durability: config.durability,
+    // What it finds is the same for all workers.
+    log: pool.slot === 0 ? log : undefined,
   });
   const directory = await openDirectory({
     pool,

@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
@@ -156,6 +156,13 @@ describe('what needs a store or a broker', () => {
     expect((await thrum('node list --set store=memory --set data_dir=x')).err).toContain(
       'memory store lives only in a running',
     );
+  });
+  it('says what the system refuses, without a stack trace', async () => {
+    mkdirSync(join(folder, 'looped'));
+    symlinkSync('control.sock', join(folder, 'looped/control.sock'));
+    const { code, err } = await thrum('user list --set data_dir=looped');
+    expect(code).toBe(1);
+    expect(err).toBe('thrum: connect ELOOP looped/control.sock\n');
   });
   it.each(['sensor', 'watch kitchen', 'demo'])(
     'thrum %s says that no broker listens, and how to start one',

@@ -49,6 +49,15 @@ describe('a running broker', () => {
     expect(second.err).toContain('another broker is running');
     expect(existsSync(table)).toBe(true);
   });
+  it('keeps its port from another one, which says what to do', async () => {
+    const ports = PORTS.map((setting) => (setting === 'c2s.port=0' ? `c2s.port=${ready.c2s}` : setting));
+    const { code, err } = await run(folder, ['start', '--set', 'data_dir=other', ...ports]);
+    expect(code).toBe(1);
+    expect(err).toContain('the port is in use\n    → another program listens there: stop it, or set another port');
+    const lines = err.split('\n').filter((line) => line.startsWith('{'));
+    // Some readers of logs refuse an object that names something twice.
+    expect(lines.filter((line) => line.split('"worker":').length !== 2)).toEqual([]);
+  });
   it('is told of new accounts, which can log in at once', async () => {
     expect((await thrum('user add ann --password-stdin', { input: 'secret\n' })).out).toBe('ann@localhost created\n');
     expect((await thrum('user list')).out).toMatch(/^admin@localhost .*\nann@localhost /m);

@@ -109,6 +109,8 @@ describe('settings that do not fit together', () => {
     [['tls.client_ca=/nowhere/ca.pem'], 'tls.client_ca: "/nowhere/ca.pem" cannot be read: ENOENT'],
     [['admins=ann@exmaple.org', 'domain=example.org'], 'admins: "ann@exmaple.org" is not an account here'],
     [['admins=ann'], 'admins: "ann" is not a bare JID'],
+    [['data_dir=/dev/null'], 'data_dir: "/dev/null" is not a folder'],
+    [['data_dir=/dev/null/thrum'], 'data_dir: "/dev/null/thrum" lies below a file'],
     [['domain=a@b'], 'domain: "a@b" is not a domain'],
     [['listen_address=*'], 'listen_address: "*" is not an address'],
     [['proxy_protocol.trusted=10.0.0.0/8,lb'], 'proxy_protocol.trusted: "lb" is neither an address nor a network'],
