@@ -1,5 +1,6 @@
 import { mkdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setImmediate as turn } from 'node:timers/promises';
 import { open as openLmdb } from 'lmdb';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { openStore } from '../../src/store/open.js';
@@ -100,6 +101,29 @@ describe('the files of the LMDB store', () => {
     }
     expect(left).toMatchObject({ nodes: 3, heads: 3, creators: 3, affiliations: 3, garbage: 0 });
     expect(left).toMatchObject({ items: 1 + 2 + 1, ids: 2 + 1, subscriptions: 0, subscribers: 0 });
+  });
+
+  test('what could not be wiped while too much was written is wiped later', async () => {
+    const path = folder();
+    const store = await open(path);
+    for (const name of ['a', 'b', 'many']) {
+      await store.nodes.create(node(name));
+      await Promise.all(Array.from({ length: 300 }, (_, n) => store.items.publish(name, item(`i${n}`), 1000)));
+    }
+    const removed = store.nodes.remove('a');
+    // The next commit has more to write than may wait, just when the wiping would join it.
+    await turn();
+    const payload = Buffer.alloc(2 ** 20);
+    const writes = Array.from({ length: 66 }, () => store.items.publish('many', item('large', { payload }), 1));
+    await Promise.allSettled([removed, ...writes]);
+    await store.nodes.remove('b');
+    let left = Infinity;
+    for (let n = 0; left > 0 && n < 50; n++) {
+      await store.items.publish('many', item('x'), 1);
+      left = (await entries(path))['garbage']!;
+    }
+    expect(left).toBe(0);
+    await store.close();
   });
 
   test('a store of another version is refused with a sentence', async () => {

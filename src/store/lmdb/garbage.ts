@@ -8,6 +8,8 @@ export type GarbageKind = (typeof KINDS)[number];
 
 /** Entries wiped in one commit, so that no other write waits long. */
 const WIPED_AT_ONCE = 256;
+/** How long it takes until what could not be wiped is tried again, in milliseconds. */
+const AGAIN_MS = 60_000;
 
 export function garbageKey(kind: GarbageKind, incarnation: number): Buffer {
   return Buffer.concat([Buffer.of(KINDS.indexOf(kind)), number(incarnation)]);
@@ -25,6 +27,7 @@ export function garbageLimit(seq: number): Buffer {
 export class Collector {
   private running: Promise<void> | undefined;
   private stopped = false;
+  private again: NodeJS.Timeout | undefined;
 
   constructor(
     private readonly environment: Environment,
@@ -34,20 +37,22 @@ export class Collector {
   /** There is, or may be, something to wipe. */
   start(): void {
     if (this.stopped) return;
+    clearTimeout(this.again);
     this.running ??= this.run().finally(() => (this.running = undefined));
   }
 
   async stop(): Promise<void> {
     this.stopped = true;
     await this.running;
+    clearTimeout(this.again);
   }
 
   private async run(): Promise<void> {
     try {
       while (!this.stopped && (await this.writer.transact(() => this.wipe())));
     } catch {
-      // The disk is full or the store is closing: what is left is invisible, and the next start tries again.
-      this.stopped = true;
+      // The disk is full, or more is written than it takes: what is left is invisible, and can wait.
+      this.again = setTimeout(() => this.start(), AGAIN_MS).unref();
     }
   }
 
