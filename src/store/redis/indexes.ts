@@ -93,13 +93,16 @@ export class Indexes {
 
   /** The same, without anybody waiting for it. */
   settleBeside(entries: readonly Entry[]): void {
-    this.lanes.beside(async () => {
-      for (let from = 0; from < entries.length; from += AT_ONCE) {
-        const request = new Request(this.redis);
-        const settled = (entry: Entry) => this.settle(request, entry).catch(() => this.later(entry));
-        await Promise.all(entries.slice(from, from + AT_ONCE).map(settled));
-      }
-    });
+    this.lanes.beside(() => this.settleAll(entries));
+  }
+
+  /** What cannot be settled now, is when Redis is back. */
+  async settleAll(entries: readonly Entry[]): Promise<void> {
+    for (let from = 0; from < entries.length; from += AT_ONCE) {
+      const request = new Request(this.redis);
+      const settled = (entry: Entry) => this.settle(request, entry).catch(() => this.later(entry));
+      await Promise.all(entries.slice(from, from + AT_ONCE).map(settled));
+    }
   }
 
   private later(entry: Entry): void {

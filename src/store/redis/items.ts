@@ -5,7 +5,7 @@ import { Request } from './calls.js';
 import type { Keys } from './keys.js';
 import type { Job, Lanes } from './lanes.js';
 import { packItem, unpackItem } from './pack.js';
-import { PLACES, expire, get, latest, page, publish, purge, retract } from './scripts.js';
+import { PLACES, expire, get, latest, page, publish, purge, retract, trim } from './scripts.js';
 
 /** Items that one call carries at most, and bytes, but for the last one. */
 const BATCH_ITEMS = 500;
@@ -23,17 +23,19 @@ interface Entry {
   id: string;
   place: number;
   value: Buffer;
-  maxItems: number;
 }
 
-/** Publishes to one node that leave in one call. */
+/** Publishes to one node, under one limit, that leave in one call. */
 class PublishJob implements Job {
   readonly since = performance.now();
   bytes = 0;
   private readonly entries: Entry[] = [];
   private readonly waiting: { resolve(found: boolean): void; reject(error: StoreError): void }[] = [];
 
-  constructor(private readonly keys: readonly string[]) {}
+  constructor(
+    private readonly keys: readonly [items: string, order: string, node: string],
+    readonly maxItems: number,
+  ) {}
 
   get full(): boolean {
     return this.entries.length >= BATCH_ITEMS || this.bytes >= BATCH_BYTES;
@@ -46,38 +48,31 @@ class PublishJob implements Job {
   }
 
   async run(request: Request): Promise<void> {
-    const found = (await request.change(publish, this.keys, this.args())) === 1;
+    const limit = Math.max(0, this.maxItems);
+    const args: RedisArgument[] = [limit];
+    for (const { id, place, value } of lasting(this.entries, limit)) args.push(id, place, value);
+    const done = await request.change(publish, this.keys, args);
     storeLatency.observe((performance.now() - this.since) / 1000);
-    for (const { resolve } of this.waiting) resolve(found);
+    // What cannot be removed now, the next publish does.
+    if (done === 2) await this.trim(request, limit).catch(() => undefined);
+    for (const { resolve } of this.waiting) resolve(done !== 0);
+  }
+
+  private async trim(request: Request, limit: number): Promise<void> {
+    while (((await request.change(trim, this.keys.slice(0, 2), [limit])) as number) > 0);
   }
 
   fail(error: StoreError): void {
     for (const { reject } of this.waiting) reject(error);
   }
-
-  /** In runs under one limit, each without what the rest of it replaces or pushes out. */
-  private args(): RedisArgument[] {
-    const { entries } = this;
-    const args: RedisArgument[] = [];
-    for (let start = 0; start < entries.length;) {
-      const limit = Math.max(0, entries[start]!.maxItems);
-      let end = start + 1;
-      while (end < entries.length && Math.max(0, entries[end]!.maxItems) === limit) end++;
-      const kept = lasting(entries, start, end, limit);
-      args.push(limit, kept.length);
-      for (const { id, place, value } of kept) args.push(id, place, value);
-      start = end;
-    }
-    return args;
-  }
 }
 
-/** Those of a run that are there after it, in order. */
-function lasting(entries: readonly Entry[], start: number, end: number, limit: number): Entry[] {
-  if (end - start === 1 && limit > 0) return [entries[start]!];
+/** Those that are there after all of them, in order. */
+function lasting(entries: readonly Entry[], limit: number): readonly Entry[] {
+  if (entries.length === 1 && limit > 0) return entries;
   const ids = new Set<string>();
   const kept: Entry[] = [];
-  for (let i = end - 1; i >= start && kept.length < limit; i--) {
+  for (let i = entries.length - 1; i >= 0 && kept.length < limit; i--) {
     const entry = entries[i]!;
     if (ids.has(entry.id)) continue;
     ids.add(entry.id);
@@ -101,11 +96,11 @@ export class RedisItems implements ItemStore {
     const value = packItem(item);
     lanes.charge(value.length);
     let job = lanes.last(node);
-    if (!(job instanceof PublishJob) || job.full) {
-      job = new PublishJob([...this.of(node), this.keys.node(node)]);
+    if (!(job instanceof PublishJob) || job.full || job.maxItems !== maxItems) {
+      job = new PublishJob([...this.of(node), this.keys.node(node)], maxItems);
       lanes.add(node, job);
     }
-    return (job as PublishJob).add({ id: item.id, place: Math.floor(item.published) * PLACES, value, maxItems });
+    return (job as PublishJob).add({ id: item.id, place: Math.floor(item.published) * PLACES, value });
   }
 
   private of(node: string): [items: string, order: string] {
@@ -126,7 +121,13 @@ export class RedisItems implements ItemStore {
 
   expire(node: string, notBefore: number): Promise<number> {
     const args = [placeOf(notBefore)];
-    return this.lanes.inTurn(node, async (request) => (await request.change(expire, this.of(node), args)) as number);
+    return this.lanes.inTurn(node, async (request) => {
+      for (let expired = 0; ;) {
+        const [gone, left] = (await request.change(expire, this.of(node), args)) as [number, number];
+        expired += gone;
+        if (left === 0) return expired;
+      }
+    });
   }
 
   async get(node: string, ids: readonly string[], notBefore?: number): Promise<ItemRecord[]> {

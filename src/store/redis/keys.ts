@@ -25,6 +25,11 @@ export class Keys {
     return `${this.prefix}:subs:{n:${name}}`;
   }
 
+  /** HASH: the subscriptions of a node that was removed, until the index of each is right (subscriptions.ts). */
+  removed(name: string, mark: string): string {
+    return `${this.prefix}:removed-${mark}:{n:${name}}`;
+  }
+
   /** HASH: id → item. */
   items(name: string): string {
     return `${this.prefix}:items:{n:${name}}`;

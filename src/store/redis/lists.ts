@@ -1,3 +1,4 @@
+import type { Request } from './calls.js';
 import { SHARDS } from './keys.js';
 
 /**
@@ -20,4 +21,22 @@ export async function merged(
     const sure = end === undefined ? names.length : names.findLastIndex((name) => Buffer.compare(name, end) <= 0) + 1;
     if (sure >= limit || end === undefined) return names.slice(0, limit).map(String);
   }
+}
+
+/** Fields that are asked for at a time. */
+const FIELDS = 1000;
+
+/**
+ * The fields of a HASH and their values, piece by piece: all that are there from the beginning to the end, some twice. Redis does
+ * nothing else while it gives out a large one in whole. `next` gives the request that each piece is asked for with.
+ */
+export async function* scanned(key: string, next: () => Request): AsyncGenerator<[field: string, value: Buffer][]> {
+  let cursor = '0';
+  do {
+    const [at, found] = (await next().read('HSCAN', key, cursor, 'COUNT', FIELDS)) as [Buffer, Buffer[]];
+    const pairs: [string, Buffer][] = [];
+    for (let i = 0; i < found.length; i += 2) pairs.push([String(found[i]), found[i + 1]!]);
+    yield pairs;
+    cursor = String(at);
+  } while (cursor !== '0');
 }

@@ -9,6 +9,9 @@ import { packNode, token, tokenOf, unpackNode } from './pack.js';
 import { changeNode, createNode, removeNode } from './scripts.js';
 import { RedisSubscriptions } from './subscriptions.js';
 
+/** So long it may take to look through the subscriptions of a node that was removed, in milliseconds; then they go by themselves. */
+const REMOVED_MS = 24 * 3_600_000;
+
 /** Nodes and affiliations in Redis: a node with all that is its own in one slot, and indexes (indexes.ts) in others. */
 export class RedisNodes implements NodeStore {
   private readonly subscriptions: RedisSubscriptions;
@@ -122,30 +125,26 @@ export class RedisNodes implements NodeStore {
 
   remove(name: string): Promise<boolean> {
     return this.lanes.inTurn(name, async (request) => {
-      const [node, subscriptions] = [this.keys.node(name), this.keys.subscriptions(name)];
-      const [value, jids] = (await Promise.all([request.read('GET', node), request.read('HKEYS', subscriptions)])) as [
-        Buffer | null,
-        Buffer[],
-      ];
+      const node = this.keys.node(name);
+      const value = (await request.read('GET', node)) as Buffer | null;
       if (value === null) return false;
       const seen = unpackNode(name, value);
-      const all = [node, subscriptions, this.keys.items(name), this.keys.order(name)];
+      const removed = this.keys.removed(name, token());
+      const all = [node, this.keys.subscriptions(name), this.keys.items(name), this.keys.order(name), removed];
       const { reply, again } = await this.indexes.around(
         request,
         [this.name(name), this.creation(seen.creator, name)],
-        () => request.removal(removeNode, all, []),
-        (done) => ((done.reply as unknown[]).length > 0 ? false : undefined),
+        () => request.removal(removeNode, all, [REMOVED_MS]),
+        (done) => (done.reply === null ? undefined : false),
       );
-      // What others did to it after it was read here, the script alone tells; when its answer was lost, nobody.
-      const [last, later] = reply as [record?: Buffer, jids?: Buffer[]];
-      const records = last === undefined ? [seen] : [seen, unpackNode(name, last)];
-      const subscribed = new Set([...jids, ...(later ?? [])].map(String));
+      // What others did to the record after it was read here, the script alone tells; when its answer was lost, nobody.
+      const records = reply === null ? [seen] : [seen, unpackNode(name, reply as Buffer)];
       this.indexes.settleBeside([
         ...records.flatMap((record) => this.affiliations(record)),
         ...records.slice(1).map(({ creator }) => this.creation(creator, name)),
-        ...[...subscribed].map((jid) => this.subscriptions.entry(name, jid)),
       ]);
-      return last !== undefined || again;
+      this.subscriptions.settleRemoved(name, removed);
+      return reply !== null || again;
     });
   }
 

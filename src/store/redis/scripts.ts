@@ -63,16 +63,22 @@ redis.call('SET', KEYS[1], ARGV[2])
 return 1`,
 );
 
-/** KEYS node, subscriptions, items, order. The last record, then the subscribed JIDs; empty when there was no such node. */
+/**
+ * KEYS node, subscriptions, items, order, a name of its own for what the subscriptions are called until they have been looked through; ARGV
+ * how many milliseconds that may take. The last record; nothing when there was no such node.
+ */
 export const removeNode = script(
   'node-remove',
   `
 local record = redis.call('GET', KEYS[1])
-if not record then return {} end
-local gone = redis.call('HKEYS', KEYS[2])
+if not record then return false end
 redis.call('DEL', KEYS[1])
-redis.call('UNLINK', KEYS[2], KEYS[3], KEYS[4])
-return {record, gone}`,
+if redis.call('EXISTS', KEYS[2]) == 1 then
+  redis.call('RENAME', KEYS[2], KEYS[5])
+  redis.call('PEXPIRE', KEYS[5], ARGV[1])
+end
+redis.call('UNLINK', KEYS[3], KEYS[4])
+return record`,
 );
 
 /** KEYS node, subscriptions; ARGV jid, subscription. 0 when the node is gone. */
@@ -102,16 +108,22 @@ export const unsubscribe = script('unsubscribe', `return redis.call('HDEL', KEYS
 /** Places in a millisecond. */
 export const PLACES = 2048;
 
-/** Removes the first `over` items. */
+/** Items that are removed in one go at most, so that others need not wait long. */
+const SLICE = 2 * CHUNK;
+
+/** Removes the first `over` items, as far as one go takes it; how many are left of them. */
 const TRIM = `
 local function trim(over)
-  while over > 0 do
+  local most = ${SLICE}
+  while over > 0 and most > 0 do
     local ids = redis.call('ZRANGE', KEYS[2], 0, math.min(over, ${CHUNK}) - 1)
-    if #ids == 0 then return end
+    if #ids == 0 then return 0 end
     redis.call('HDEL', KEYS[1], unpack(ids))
     redis.call('ZREMRANGEBYRANK', KEYS[2], 0, #ids - 1)
     over = over - #ids
+    most = most - #ids
   end
+  return math.max(over, 0)
 end`;
 
 /** The items of those ids, in pairs. */
@@ -133,38 +145,38 @@ local function pairs_of(ids)
 end`;
 
 /**
- * KEYS items, order, node; ARGV runs of items under one limit: the limit, how many items, then each one's id, place by its
- * time, and value. No id comes twice in a run. An item's place is never before the last one's: so order is strict, and expiry
- * follows it. 0 when the node is gone.
+ * KEYS items, order, node; ARGV the limit, then each item's id, place by its time, and value. No id comes twice. An item's place is
+ * never before the last one's: so order is strict, and expiry follows it. 0 when the node is gone, 2 when there is more to {@link trim}.
  */
 export const publish = script(
   'publish',
   `
 if redis.call('EXISTS', KEYS[3]) == 0 then return 0 end
 ${TRIM}
-local newest = redis.call('ZRANGE', KEYS[2], -1, -1, 'WITHSCORES')[2]
-local last = newest and tonumber(newest) or -math.huge
-local at = 1
-while at < #ARGV do
-  local limit, count = tonumber(ARGV[at]), tonumber(ARGV[at + 1])
-  at = at + 2
-  if count > 0 then
-    local values, places = {}, {}
-    for n = 1, count do
-      local place = tonumber(ARGV[at + 1])
-      last = place > last and place or last + 1
-      values[2 * n - 1] = ARGV[at]
-      values[2 * n] = ARGV[at + 2]
-      places[2 * n - 1] = string.format('%.0f', last)
-      places[2 * n] = ARGV[at]
-      at = at + 3
-    end
-    redis.call('HSET', KEYS[1], unpack(values))
-    redis.call('ZADD', KEYS[2], unpack(places))
+if #ARGV > 1 then
+  local newest = redis.call('ZRANGE', KEYS[2], -1, -1, 'WITHSCORES')[2]
+  local last = newest and tonumber(newest) or -math.huge
+  local values, places = {}, {}
+  for at = 2, #ARGV, 3 do
+    local place = tonumber(ARGV[at + 1])
+    last = place > last and place or last + 1
+    values[#values + 1] = ARGV[at]
+    values[#values + 1] = ARGV[at + 2]
+    places[#places + 1] = string.format('%.0f', last)
+    places[#places + 1] = ARGV[at]
   end
-  trim(redis.call('ZCARD', KEYS[2]) - limit)
+  redis.call('HSET', KEYS[1], unpack(values))
+  redis.call('ZADD', KEYS[2], unpack(places))
 end
-return 1`,
+return trim(redis.call('ZCARD', KEYS[2]) - tonumber(ARGV[1])) > 0 and 2 or 1`,
+);
+
+/** ARGV the limit. How many items are still over it. */
+export const trim = script(
+  'trim',
+  `
+${TRIM}
+return trim(redis.call('ZCARD', KEYS[2]) - tonumber(ARGV[1]))`,
 );
 
 /** ARGV ids. For each, 1 when it was there. */
@@ -188,14 +200,14 @@ redis.call('UNLINK', KEYS[1], KEYS[2])
 return count`,
 );
 
-/** ARGV the place from which on items stay. How many went. */
+/** ARGV the place from which on items stay. How many went, and how many have yet to go. */
 export const expire = script(
   'expire',
   `
 ${TRIM}
 local count = redis.call('ZCOUNT', KEYS[2], '-inf', '(' .. ARGV[1])
-trim(count)
-return count`,
+local left = trim(count)
+return {count - left, left}`,
 );
 
 /** ARGV the place from which on items count, ids. Pairs of id and item. */

@@ -4,6 +4,7 @@ import { Request } from './calls.js';
 import type { Entry, Indexes } from './indexes.js';
 import type { Keys } from './keys.js';
 import type { Job, Lanes } from './lanes.js';
+import { scanned } from './lists.js';
 import { bareOf, packedOpening, packSubscription, unpackSubscription } from './pack.js';
 import { resubscribe, subscribe, unsubscribe } from './scripts.js';
 
@@ -76,12 +77,19 @@ class SubscribeJob implements Job {
 
 /** Subscriptions in Redis: with their node, and in an index by the bare JID. */
 export class RedisSubscriptions {
+  /** Subscriptions of removed nodes that have to be looked through, by their key. */
+  private readonly removed = new Map<string, string>();
+
   constructor(
     private readonly redis: Redis,
     private readonly keys: Keys,
     private readonly lanes: Lanes,
     private readonly indexes: Indexes,
-  ) {}
+  ) {
+    redis.onState((up) => {
+      if (up) for (const [removed, node] of this.removed) this.settleRemoved(node, removed);
+    });
+  }
 
   private index(bare: string): [string, string] {
     return this.keys.index('subsof', `b:${bare}`);
@@ -135,10 +143,31 @@ export class RedisSubscriptions {
   }
 
   async ofNode(node: string): Promise<SubscriptionRecord[]> {
-    const found = (await new Request(this.redis).read('HGETALL', this.keys.subscriptions(node))) as Buffer[];
-    const records: SubscriptionRecord[] = [];
-    for (let i = 0; i < found.length; i += 2) records.push(unpackSubscription(node, String(found[i]), found[i + 1]!));
-    return records;
+    const request = new Request(this.redis);
+    const records = new Map<string, SubscriptionRecord>();
+    const key = this.keys.subscriptions(node);
+    for (let left = true; left;) {
+      let pieces = 0;
+      for await (const pairs of scanned(key, () => request)) {
+        for (const [jid, value] of pairs) records.set(jid, unpackSubscription(node, jid, value));
+        pieces++;
+      }
+      // A server that has taken another's place meanwhile goes through them in another order, and passes some over.
+      left = pieces > 1 && records.size < ((await request.read('HLEN', key)) as number);
+    }
+    return [...records.values()];
+  }
+
+  /** The index of each subscription that a node had when it was removed is made right, without anybody waiting for it. */
+  settleRemoved(node: string, removed: string): void {
+    this.removed.set(removed, node);
+    this.lanes.beside(async () => {
+      const request = () => new Request(this.redis);
+      for await (const pairs of scanned(removed, request))
+        await this.indexes.settleAll(pairs.map(([jid]) => this.entry(node, jid)));
+      await request().write('UNLINK', removed);
+      this.removed.delete(removed);
+    });
   }
 
   async of(bare: string): Promise<SubscriptionRecord[]> {
