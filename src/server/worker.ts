@@ -20,6 +20,7 @@ import { Moving } from '../session/moving/moving.js';
 import { Registry } from '../session/registry.js';
 import { Resumption } from '../session/resumption.js';
 import { Router } from '../session/router.js';
+import { SpoolCleaning } from '../session/spool-cleaning.js';
 import { Spool } from '../session/spool.js';
 import { Succession } from '../session/succession.js';
 import { openRedis } from '../redis/open.js';
@@ -155,10 +156,7 @@ async function run(pool: Membership): Promise<void> {
   };
   const router = new Router(base);
   const succession = new Succession({ bus, registry, router, jids: base.jids });
-  const spool =
-    redis &&
-    hosts &&
-    new Spool({ redis, self: bus.self, epoch: () => hosts.epoch, registry, jids: base.jids, router, log });
+  const spool = redis && hosts && new Spool({ redis, self: bus.self, epoch: () => hosts.epoch, registry });
   const context: SessionContext = { ...base, router, succession, spool };
   context.watchers.push(succession);
   listenForKicks(context);
@@ -169,9 +167,12 @@ async function run(pool: Membership): Promise<void> {
   await pubsub.start();
   redis?.onState((up) => up && pubsub.recheck());
   hosts?.onRenewed(async () => pubsub.recheck());
-  if (spool !== undefined) {
-    hosts?.onRenewed(() => spool.again());
-    hosts?.onDeparted((worker, epoch) => spool.cleanUp(worker, epoch));
+  if (redis && hosts && spool) {
+    const isBack = (worker: number, epoch: number): boolean =>
+      hosts.members().some((one) => one.number === worker && one.epoch > epoch);
+    const cleaning = new SpoolCleaning({ redis, isBack, bus, jids: base.jids, router, log });
+    hosts.onRenewed(() => spool.renewed());
+    hosts.onDeparted((worker, epoch) => cleaning.cleanUp(worker, epoch));
   }
 
   // Streams.

@@ -1,8 +1,5 @@
-import type { Logger } from 'pino';
-import type { JidCache } from '../jid/jid.js';
 import type { Redis, RedisArgument } from '../redis/redis.js';
 import type { Registry } from './registry.js';
-import type { Router } from './router.js';
 import type { Session } from './session.js';
 
 /** Fields that one command writes or removes at most. */
@@ -16,25 +13,29 @@ export interface SpoolOptions {
   self: number;
   epoch(): number;
   registry: Registry;
-  jids: JidCache;
-  router: Router;
-  log: Logger;
 }
 
 /**
  * Copies in Redis of the messages that wait in this worker for resumable sessions (XEP-0198 §5), until their clients acknowledge them:
- * when it is killed, whoever cleans up after it routes them anew, as it would have done itself at the end of the sessions (§4).
+ * when it is killed, whoever cleans up after it routes them anew (see spool-cleaning.ts).
  * Notifications are not among them, for they can be fetched; nor requests, whose senders wait in vain.
  *
- * One hash for each worker: session and position in its outbox → full JID and stanza. What is written is on its way at the end of the
- * tick; while Redis is away nothing is, and all is written again when it is back.
+ * One hash for each worker and epoch: session and position in its outbox → full JID and stanza. What is written is on its way at the
+ * end of the tick, or when Redis has answered what was before it; of what changed until then the last counts. While Redis is away
+ * nothing is written, and all is when it is back.
  */
 export class Spool {
   /** Undefined: to be removed. */
   private changes = new Map<string, Buffer | undefined>();
+  /** All is written anew. */
+  private anew = false;
   private scheduled = false;
   private closed = false;
-  private writing: Promise<void> = Promise.resolve();
+  private writing: Promise<void> | undefined;
+  /** Where it is written, once it was: one epoch's, until all that is of this worker is written anew for the next. */
+  private key: string | undefined;
+  /** Of epochs that are over, to be removed when that is done. */
+  private readonly former = new Set<string>();
 
   constructor(private readonly options: SpoolOptions) {
     options.redis.onState((up) => up && void this.again());
@@ -70,41 +71,35 @@ export class Spool {
 
   /** Others may have removed what this worker had written, or it was not written: all is. */
   again(): Promise<void> {
+    if (this.closed) return this.removeAll();
+    if (this.key === undefined && this.former.size === 0) return this.flush();
+    this.changes.clear();
     for (const session of this.options.registry.all()) {
       if (session.spooled === undefined) continue;
       session.spooled = [];
       this.waiting(session);
     }
-    this.writing = this.writing.then(() => this.command('UNLINK', []));
+    this.anew = true;
     return this.flush();
   }
 
-  /** A dead worker's messages find another way. Done again elsewhere when this worker dies over it. */
-  async cleanUp(worker: number, epoch: number): Promise<void> {
-    const { redis, router, jids, log } = this.options;
-    const key = this.key(worker, epoch);
-    const found: { session: string; position: number; full: string; stanza: Buffer }[] = [];
-    let cursor = '0';
-    do {
-      const page = (await redis.call('HSCAN', [key, cursor, 'COUNT', FIELDS])) as [Buffer, Buffer[]];
-      for (let i = 0; i < page[1].length; i += 2) found.push({ ...named(page[1][i]!), ...unpacked(page[1][i + 1]!) });
-      cursor = String(page[0]);
-    } while (cursor !== '0');
-    if (found.length === 0) return;
-    found.sort((a, b) => (a.session === b.session ? a.position - b.position : a.session < b.session ? -1 : 1));
-    for (const { full, stanza } of found) {
-      const jid = jids.get(full);
-      if (jid !== undefined) router.reroute(jid, [stanza]);
-    }
-    log.info({ worker, messages: found.length }, 'messages that a dead worker had not got rid of were routed anew');
-    await redis.call('UNLINK', [key]);
+  /** This worker was taken for dead, and has come again with all that it had. */
+  renewed(): Promise<void> {
+    if (this.key !== undefined) this.former.add(this.key);
+    this.key = undefined;
+    return this.again();
   }
 
   /** Nothing of this worker stays in Redis. */
   async close(): Promise<void> {
-    await this.flush();
     this.closed = true;
-    await this.command('UNLINK', []);
+    this.changes.clear();
+    await this.writing;
+    await this.removeAll();
+  }
+
+  private async removeAll(): Promise<void> {
+    for (const key of [this.key, ...this.former]) if (key !== undefined) await this.command(key, 'UNLINK', []);
   }
 
   private waiting(session: Session): void {
@@ -129,7 +124,7 @@ export class Spool {
   }
 
   private schedule(): void {
-    if (this.scheduled) return;
+    if (this.scheduled || this.closed) return;
     this.scheduled = true;
     setImmediate(() => void this.flush());
   }
@@ -137,40 +132,57 @@ export class Spool {
   /** Resolves when all changes so far are written, or were given up. */
   private flush(): Promise<void> {
     this.scheduled = false;
-    const { changes } = this;
-    if (changes.size === 0 || this.closed) return this.writing;
-    this.changes = new Map();
-    const written: RedisArgument[][] = [[]];
-    const removed: RedisArgument[][] = [[]];
-    for (const [name, value] of changes) {
-      const lists = value === undefined ? removed : written;
-      let list = lists[lists.length - 1]!;
-      if (list.length >= 2 * FIELDS) lists.push((list = []));
-      if (value === undefined) list.push(name);
-      else list.push(name, value);
-    }
-    const commands: [string, RedisArgument[]][] = [];
-    for (const fields of written) if (fields.length > 0) commands.push(['HSET', fields]);
-    for (const fields of removed) if (fields.length > 0) commands.push(['HDEL', fields]);
-    // In order: what is removed must not come back by a command that was tried again.
-    this.writing = this.writing.then(async () => {
-      await Promise.all(commands.map(([name, args]) => this.command(name, args)));
-    });
-    return this.writing;
+    if (this.writing === undefined && (this.anew || this.changes.size > 0)) this.writing = this.write();
+    return this.writing ?? Promise.resolve();
   }
 
-  private async command(name: string, args: readonly RedisArgument[]): Promise<void> {
-    const { redis, self, epoch } = this.options;
+  /** One after the other: what is removed must not come back by a command that was tried again. */
+  private async write(): Promise<void> {
+    while (this.anew || this.changes.size > 0) {
+      const { changes, anew } = this;
+      const { redis, self, epoch } = this.options;
+      const key = (this.key ??= spoolKey(redis, self, epoch()));
+      this.changes = new Map();
+      this.anew = false;
+      if (anew) await this.command(key, 'UNLINK', []);
+      await Promise.all(commands(changes).map(([name, args]) => this.command(key, name, args)));
+      if (!anew) continue;
+      for (const one of [...this.former]) if (await this.command(one, 'UNLINK', [])) this.former.delete(one);
+    }
+    this.writing = undefined;
+  }
+
+  /** False when Redis is away, which others say; all is written again when it is back. */
+  private async command(key: string, name: string, args: readonly RedisArgument[]): Promise<boolean> {
     try {
-      await redis.call(name, [this.key(self, epoch()), ...args], { patienceMs: PATIENCE_MS });
+      await this.options.redis.call(name, [key, ...args], { patienceMs: PATIENCE_MS });
+      return true;
     } catch {
-      // Redis is away, which others say, and all is written again when it is back.
+      return false;
     }
   }
+}
 
-  private key(worker: number, epoch: number): string {
-    return `${this.options.redis.prefix}:spool:${epoch}:{w${worker}}`;
+/** HASH: what that incarnation of a worker keeps copies of. */
+export function spoolKey({ prefix }: Pick<Redis, 'prefix'>, worker: number, epoch: number): string {
+  return `${prefix}:spool:${epoch}:{w${worker}}`;
+}
+
+/** What writes and removes those fields. */
+function commands(changes: ReadonlyMap<string, Buffer | undefined>): [name: string, args: RedisArgument[]][] {
+  const written: RedisArgument[][] = [[]];
+  const removed: RedisArgument[][] = [[]];
+  for (const [name, value] of changes) {
+    const lists = value === undefined ? removed : written;
+    let list = lists[lists.length - 1]!;
+    if (list.length >= 2 * FIELDS) lists.push((list = []));
+    if (value === undefined) list.push(name);
+    else list.push(name, value);
   }
+  const found: [string, RedisArgument[]][] = [];
+  for (const fields of written) if (fields.length > 0) found.push(['HSET', fields]);
+  for (const fields of removed) if (fields.length > 0) found.push(['HDEL', fields]);
+  return found;
 }
 
 function isMessage(stanza: Buffer): boolean {
@@ -181,10 +193,10 @@ function field({ id }: Session, position: number): string {
   return `${id}:${position}`;
 }
 
-function named(name: Buffer): { session: string; position: number } {
-  const text = name.toString();
-  const colon = text.lastIndexOf(':');
-  return { session: text.slice(0, colon), position: Number(text.slice(colon + 1)) };
+/** Whose it is, and where in the outbox. */
+export function named(name: string): { session: string; position: number } {
+  const colon = name.lastIndexOf(':');
+  return { session: name.slice(0, colon), position: Number(name.slice(colon + 1)) };
 }
 
 /** Length of the full JID (u16), the full JID, the stanza. */
@@ -197,7 +209,7 @@ function packed(full: string, stanza: Buffer): Buffer {
   return value;
 }
 
-function unpacked(value: Buffer): { full: string; stanza: Buffer } {
+export function unpacked(value: Buffer): { full: string; stanza: Buffer } {
   const end = 2 + value.readUInt16LE();
   return { full: value.toString('utf8', 2, end), stanza: value.subarray(end) };
 }
