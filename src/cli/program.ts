@@ -91,7 +91,7 @@ function startRemedy(error: Error): string | undefined {
     return 'another program listens there: stop it, or set another port (0 picks a free one)';
   if (/(listen|bind) EACCES/.test(message))
     return 'ports below 1024 need CAP_NET_BIND_SERVICE: give it, or set a higher port';
-  if (/EADDRNOTAVAIL|ENOTFOUND/.test(message))
+  if (/EADDRNOTAVAIL|^getaddrinfo /.test(message))
     return 'listen_address has to be an address of this machine; 0.0.0.0 or :: are all of them';
   return refusalOfSystem(error)?.hint;
 }

@@ -52,8 +52,6 @@ export async function startServer(config: Config, options: { json: boolean }): P
   // Until there is something to read again: a reload that comes early must not end us.
   process.on('SIGHUP', () => undefined);
   mkdirSync(config.data_dir, { recursive: true, mode: 0o700 });
-  // Made here once, so that workers that start together find it.
-  await CertificateStore.open({ config, log });
   const cluster = config.store === 'redis' ? await enterCluster(config, log) : undefined;
   try {
     await serve(config, options, log, cluster);
@@ -135,8 +133,10 @@ async function serve(
     });
   }
   try {
-    // Not before the folder is ours: these may be the tables of a broker that runs.
+    // Not before the folder is ours: these may be the tables, and the certificate, of a broker that runs.
     wipeSessionTables(config.data_dir);
+    // Made here once, so that workers that start together find it.
+    await CertificateStore.open({ config, log });
     const ready = await supervisor.start();
     const listeners = ready[0]!.ready as WorkerReady;
     started = {

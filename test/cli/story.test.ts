@@ -41,13 +41,15 @@ describe('a running broker', () => {
     for (const port of [ready.c2s, ready.c2s_tls, ready.http]) expect(port).toBeGreaterThan(0);
     expect(stderr).toMatch(/admin@localhost has the password \S+/);
   });
-  it('keeps a second one off its data folder, and off its session tables', async () => {
+  it('keeps a second one off its data folder: the session tables, and the certificate', async () => {
     const table = join(folder, 'data/sessions/table');
     writeFileSync(table, '');
-    const second = await run(folder, ['start', ...PORTS]);
+    const certificate = readFileSync(join(folder, 'data/tls/certificate.pem'), 'utf8');
+    const second = await run(folder, ['start', '--set', 'domain=example.org', ...PORTS]);
     expect(second.code).toBe(1);
     expect(second.err).toContain('another broker is running');
     expect(existsSync(table)).toBe(true);
+    expect(readFileSync(join(folder, 'data/tls/certificate.pem'), 'utf8')).toBe(certificate);
   });
   it('keeps its port from another one, which says what to do', async () => {
     const ports = PORTS.map((setting) => (setting === 'c2s.port=0' ? `c2s.port=${ready.c2s}` : setting));
