@@ -29,6 +29,7 @@ export async function watch(config: Config, node: string, options: WatchOptions)
       const ended = AbortSignal.any([signal, end.signal]);
       const view = process.stdout.isTTY ? liveView(node, pubsub.service) : undefined;
       const print = view?.show ?? ((seen: Seen) => process.stdout.write(`${watchLine(seen)}\n`));
+      const note = view?.note ?? ((text: string) => process.stderr.write(`thrum: ${text}\n`));
       let shown: string | undefined;
       const show = (item: Item, old: boolean) => {
         shown = fingerprint(item);
@@ -56,15 +57,24 @@ export async function watch(config: Config, node: string, options: WatchOptions)
         return pubsub.subscribe(node);
       };
       let subid = await begin().catch(async (error: unknown) => Promise.reject(await explain(error, pubsub, node)));
-      const again = () =>
+      let lost = false;
+      const again = () => {
+        lost = false;
         void begin().then(
           (id) => (subid = id),
-          () => view?.note('cannot subscribe again'),
+          () => note('cannot subscribe again'),
         );
+      };
+      const cut = () => {
+        // Said once: the next tries end the same way.
+        if (!lost) note('connection lost, trying again');
+        lost = true;
+      };
       xmpp.on('online', again);
-      xmpp.on('disconnect', () => view?.note('connection lost, trying again'));
+      xmpp.on('disconnect', cut);
       await Promise.all([stopped(ended), view?.run(ended)]);
       xmpp.off('online', again);
+      xmpp.off('disconnect', cut);
       if (end.signal.reason instanceof CliError) throw end.signal.reason;
       // A connection that is gone takes its subscription's use with it.
       await pubsub.unsubscribe(node, subid).catch(() => undefined);

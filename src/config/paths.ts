@@ -9,7 +9,5 @@ export function paths(dataDir: string) {
     key: join(dataDir, 'tls', 'key.pem'),
     /** Unix socket for administration of a running broker. */
     control: join(dataDir, 'control.sock'),
-    /** The local account of `thrum sensor`, `watch` and `demo`. */
-    demo: join(dataDir, 'demo.json'),
   };
 }

@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto';
+import { createHmac, randomBytes } from 'node:crypto';
 import { mkdirSync, readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
@@ -114,6 +114,8 @@ async function serve(
       OPERATIONS.map((name) => [name, (args: never) => supervisor.ask(first(), 'admin', { name, args })]),
     ),
     status: () => started && status(started),
+    // Of the account of `thrum sensor`, `watch` and `demo`: nothing to remember, and all hosts say the same.
+    'demo.password': () => createHmac('sha256', secrets.secret).update('demo').digest('base64url'),
     // For whoever opens the store beside the workers, such as a backup.
     'store.opening': () => openings.begin('another process'),
     'store.opened': () => openings.end('another process'),

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, describe, test, vi } from 'vitest';
 import type { ClusterReading } from '../../src/cli/cluster-reading.js';
-import { thrum } from '../cli/spawn.js';
+import { ended, start, thrum } from '../cli/spawn.js';
 import { create, publish, storedItems, subscribe } from '../protocol/support/pubsub.js';
 import { metric } from '../protocol/support/metrics.js';
 import { RawClient } from '../support/client.js';
@@ -75,6 +75,19 @@ describe.skipIf(!redisInstalled)('operating several hosts', () => {
     running.splice(running.indexOf(south), 1);
     await south.stop();
     expect((await reading()).workers.map(({ host }) => host)).toEqual(['north', 'north']);
+  });
+
+  test('thrum sensor at one host is seen by thrum watch at the other: their account has one password', async () => {
+    const [north, south] = [await host('north'), await host('south')];
+    const at = ({ dataDir }: TestServer) => ['--set', `data_dir=${dataDir}`];
+    const sensor = ['sensor', '--interval', '0.05', '--count'];
+    expect((await thrum(folder, [...sensor, '1', ...at(north)])).code).toBe(0);
+    const watching = start(folder, ['watch', 'sensors/temperature', '--count', '3', ...at(south)]);
+    const over = ended(watching);
+    await new Promise((resolve) => watching.stdout.once('data', resolve));
+    expect((await thrum(folder, [...sensor, '5', ...at(north)])).code).toBe(0);
+    const { code, out, err } = await over;
+    expect([code, err, out.trim().split('\n').length]).toEqual([0, '', 4]);
   });
 
   test('a single host becomes the first of many: accounts, items and subscriptions are there', async () => {

@@ -1,11 +1,10 @@
-import { chmodSync, readFileSync, writeFileSync } from 'node:fs';
 import type { XmppClient } from '@xmpp/client';
 import type { Config } from '../../config/config.js';
-import { paths } from '../../config/paths.js';
 import { parseJid } from '../../jid/jid.js';
 import { administer } from '../access.js';
+import { controlRequest } from '../control.js';
 import { CliError, EXIT } from '../failure.js';
-import { askSecret, generatePassword } from '../prompt.js';
+import { askSecret } from '../prompt.js';
 import { printable } from '../text.js';
 import { connect, Refused, type Credentials } from './connect.js';
 import { findBroker, noBroker, type Target, type TargetOptions } from './target.js';
@@ -51,46 +50,37 @@ async function askPassword(jid: string): Promise<string> {
   throw new CliError(`the password of ${jid} is missing`, 'add --password, or set THRUM_PASSWORD', EXIT.usage);
 }
 
-/** The remembered password may be stale (another store, a removed account); then the account is made or renewed once. */
+/**
+ * The running broker says the password, the same at every host of a cluster: one of our own would end what runs at another. The account
+ * is made when it is missing, and renewed once when it has another password.
+ */
 function demoAccount(config: Config, target: Target): Login {
-  const file = paths(config.data_dir).demo;
-  let credentials = remembered(file, `${DEMO_USER}@${target.domain}`);
-  let renewal: Promise<Credentials> | undefined;
+  let made: Promise<Credentials> | undefined;
+  let renewal: Promise<void> | undefined;
   return {
     target,
     async connect(resource) {
-      credentials ??= await (renewal ??= renew(config, target, file));
+      const credentials = await (made ??= make(config, target));
       try {
         return await connect(target, credentials, resource);
       } catch (error) {
         if (!(error instanceof Refused)) throw error;
-        if (renewal) return explainRefusal(error);
-        credentials = await (renewal = renew(config, target, file));
+        await (renewal ??= renew(config, credentials.password));
         return connect(target, credentials, resource).catch(explainRefusal);
       }
     },
   };
 }
 
-function remembered(file: string, jid: string): Credentials | undefined {
-  try {
-    const kept = JSON.parse(readFileSync(file, 'utf8')) as Partial<Credentials>;
-    return kept.jid === jid && typeof kept.password === 'string' ? { jid, password: kept.password } : undefined;
-  } catch {
-    // Missing or damaged: as good as not remembered.
-    return undefined;
-  }
+async function make(config: Config, target: Target): Promise<Credentials> {
+  const answer = target.local ? await controlRequest(config.data_dir, 'demo.password', {}) : undefined;
+  if (answer === undefined) throw noBroker(target);
+  if ('error' in answer) throw new CliError(answer.error);
+  const password = String(answer.result);
+  await administer(config, (call) => call('user.add', { user: DEMO_USER, password }));
+  return { jid: `${DEMO_USER}@${target.domain}`, password };
 }
 
-async function renew(config: Config, target: Target, file: string): Promise<Credentials> {
-  if (!target.local) throw noBroker(target);
-  const password = generatePassword();
-  await administer(config, async (call) => {
-    const made = await call('user.add', { user: DEMO_USER, password });
-    if (made === 'exists') await call('user.passwd', { user: DEMO_USER, password });
-  });
-  const credentials = { jid: `${DEMO_USER}@${target.domain}`, password };
-  writeFileSync(file, `${JSON.stringify(credentials)}\n`, { mode: 0o600 });
-  chmodSync(file, 0o600);
-  return credentials;
+async function renew(config: Config, password: string): Promise<void> {
+  await administer(config, (call) => call('user.passwd', { user: DEMO_USER, password }));
 }
