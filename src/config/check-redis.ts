@@ -14,7 +14,7 @@ export function checkRedis(config: Config, exposed: boolean): Finding[] {
     found.push({
       key: 'redis.url',
       what: 'is not an address of Redis',
-      remedy: 'write redis://host:6379, or rediss:// for TLS, and /number for a database',
+      remedy: 'write redis://host:6379, or rediss:// for TLS, and /number for a database; in a password, % is %25',
     });
   for (const key of ['nodes', 'sentinels'] as const)
     for (const address of redis[key])

@@ -18,8 +18,8 @@ export type Finding = Omit<Problem, 'where'> & { beside?: string; inFile?: boole
 
 /** What no single setting shows: whether the settings fit together and the files that they name are there. */
 export function checkWhole(config: Config): Finding[] {
-  return [addresses, listeners, balancers, processes, certificates, sizes, exposure, redis].flatMap((check) =>
-    check(config),
+  return [addresses, advertised, listeners, balancers, processes, certificates, sizes, exposure, redis].flatMap(
+    (check) => check(config),
   );
 }
 
@@ -50,6 +50,16 @@ function addresses(config: Config): Finding[] {
     }
   }
   return found;
+}
+
+/** Where clients are sent (RFC 6120 §4.9.3.19): a host name or address, and perhaps a port. */
+const DESTINATION = /^(?:\[[0-9a-f:.]+\]|[^\s:/@?#[\]<>&'"]+)(?::(\d{1,5}))?$/i;
+
+function advertised({ cluster: { advertise } }: Config): Finding[] {
+  const match = DESTINATION.exec(advertise);
+  if (advertise === '' || (match && Number(match[1] ?? 1) >= 1 && Number(match[1] ?? 1) <= 65535)) return [];
+  const what = `"${advertise}" is not an address that clients can be sent to`;
+  return [{ key: 'cluster.advertise', what, remedy: 'write host:port, such as north.example.org:5222' }];
 }
 
 const PORTS = ['c2s.port', 'c2s_tls.port', 'http.port', 'https.port'] as const;
@@ -185,6 +195,7 @@ const ORDERED: readonly [smaller: string, larger: string, consequence?: string][
   ['limits.stanza_bytes', 'limits.scanner_bytes'],
   ['limits.stanza_bytes', 'limits.bus_backlog_bytes'],
   ['limits.stanza_bytes', 'limits.outbox_bytes', 'a stanza of that size reaches nobody'],
+  ['pubsub.max_payload_bytes', 'limits.stanza_bytes', 'an item of that size cannot be published'],
 ];
 
 function sizes(config: Config): Finding[] {

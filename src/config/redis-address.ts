@@ -8,10 +8,12 @@ export function parseRedisUrl(text: string): URL | undefined {
   let url: URL;
   try {
     url = new URL(text);
+    decodeURIComponent(url.username + url.password);
   } catch {
     return undefined;
   }
-  return /^rediss?:$/.test(url.protocol) && /^\/?\d*$/.test(url.pathname) ? url : undefined;
+  // What stands behind ? or # would be passed over.
+  return /^rediss?:\/\//i.test(text) && /^\/?\d*$/.test(url.pathname) && !/[?#]/.test(text) ? url : undefined;
 }
 
 /** `host:port` or `[address]:port`; undefined when it is neither. */

@@ -1,5 +1,15 @@
 import { readFileSync } from 'node:fs';
-import { isMap, isScalar, LineCounter, parse, parseDocument, type YAMLMap } from 'yaml';
+import {
+  type Document,
+  isAlias,
+  isMap,
+  isScalar,
+  LineCounter,
+  type Node,
+  parse,
+  parseDocument,
+  type YAMLMap,
+} from 'yaml';
 import { findOption, options, PREFIX, sections, type Option } from './options.js';
 import type { Problem } from './problem.js';
 import { suggest } from './suggest.js';
@@ -39,7 +49,7 @@ export function fromFile(file: string): Source {
     source.problems.push({ where: place(error.pos[0]), what: error.message, remedy });
   }
   if (source.problems.length > 0 || document.contents === null) return source;
-  if (isMap(document.contents)) readMap(document.contents, '', source.values, source, place);
+  if (isMap(document.contents)) readMap(document, document.contents, '', source.values, source, place);
   else if (!isScalar(document.contents) || document.contents.value !== null)
     source.problems.push({
       where: place(0),
@@ -50,6 +60,7 @@ export function fromFile(file: string): Source {
 }
 
 function readMap(
+  document: Document,
   map: YAMLMap,
   prefix: string,
   values: Record<string, unknown>,
@@ -59,17 +70,24 @@ function readMap(
   for (const pair of map.items) {
     const name = isScalar(pair.key) ? String(pair.key.value) : String(pair.key);
     const key = prefix + name;
-    const node = pair.value as { range?: [number, number, number]; toJSON?: () => unknown } | null;
-    const at = place((pair.key as { range?: [number, number, number] }).range?.[0] ?? 0);
+    const written = pair.value as Node | null;
+    const node = isAlias(written) ? written.resolve(document) : written;
+    const at = place((pair.key as Node).range?.[0] ?? 0);
     const section = sections.some((candidate) => candidate.key === key);
     if (!section && !findOption(key)) {
       source.problems.push({ where: at, key, what: 'there is no such setting', remedy: didYouMean(key) });
       continue;
     }
-    const value = isScalar(node) ? node.value : (node?.toJSON?.() ?? null);
+    if (name.includes('.')) {
+      const [first, last] = name.split('.');
+      const remedy = `write "${first}:" in a line, and "${last}: …" indented below it`;
+      source.problems.push({ where: at, key, what: 'is no setting of this level', remedy });
+      continue;
+    }
+    const value: unknown = isScalar(node) ? node.value : (node?.toJS(document) ?? null);
     if (value === null) continue;
-    source.places.set(key, section ? at : place(node?.range?.[0] ?? 0));
-    if (section && isMap(node)) readMap(node, `${key}.`, (values[name] = {}), source, place);
+    source.places.set(key, section ? at : place(written?.range?.[0] ?? 0));
+    if (section && isMap(node)) readMap(document, node, `${key}.`, (values[name] = {}), source, place);
     else values[name] = value;
   }
 }
@@ -83,6 +101,12 @@ export function fromEnvironment(environment: NodeJS.ProcessEnv): Source {
     const option = byVariable.get(variable);
     if (option) {
       assign(source, option, text, variable);
+      continue;
+    }
+    const section = sections.find(({ key }) => variable === `${PREFIX}${key.toUpperCase()}`);
+    if (section) {
+      const remedy = `set ${PREFIX}${section.key.toUpperCase()}_… for each of its settings`;
+      source.problems.push({ where: variable, what: 'names a section and is ignored', remedy, warning: true });
       continue;
     }
     const near = suggest(
@@ -130,26 +154,34 @@ export function fromAssignments(assignments: readonly string[]): Source {
   return source;
 }
 
+/** An entry of a list with commas, also where the list is no YAML: `[::1]:6379`. */
+const ENTRY = /^(?:\[[^[\]]+\]:\d+|[^[\]{}]*)$/;
+
 function assign(source: Source, option: Option, text: string, where: string): void {
   let value: unknown = text;
   if (option.form !== 'text') {
     try {
-      value = parse(text);
+      value = parse(text, { logLevel: 'error' });
     } catch (error) {
-      const what = `is not valid YAML: ${(error as Error).message.split('\n')[0]}`;
-      source.problems.push({ where, key: option.key, what, remedy: `write ${option.allowed}` });
-      return;
+      if (option.form !== 'list' || !entries(text).every((entry) => ENTRY.test(entry))) {
+        const what = `is not valid YAML: ${(error as Error).message.split('\n')[0]}`;
+        source.problems.push({ where, key: option.key, what, remedy: `write ${option.allowed}` });
+        return;
+      }
     }
-    if (option.form === 'list' && !Array.isArray(value))
-      value = text
-        .split(',')
-        .map((part) => part.trim())
-        .filter(Boolean);
+    if (option.form === 'list' && !Array.isArray(value)) value = entries(text);
   }
   let section = source.values;
   for (const name of option.path.slice(0, -1)) section = (section[name] ??= {}) as Record<string, unknown>;
   section[option.path.at(-1)!] = value;
   source.places.set(option.key, where);
+}
+
+function entries(text: string): string[] {
+  return text
+    .split(',')
+    .map((part) => part.trim())
+    .filter(Boolean);
 }
 
 function didYouMean(key: string): string {

@@ -51,6 +51,22 @@ describe('sources', () => {
     expect(config?.data_dir).toBe('123');
     expect(config?.limits.enabled).toBe(false);
   });
+  it('reads lists with commas also where they are no YAML, and says so where they are no list', () => {
+    const { config } = load({
+      environment: { THRUM_REDIS_NODES: '[::1]:7000, [::2]:7001', THRUM_STORE: 'redis', THRUM_REDIS_SENTINELS: '' },
+    });
+    expect(config?.redis.nodes).toEqual(['[::1]:7000', '[::2]:7001']);
+    expect(load({ environment: { THRUM_ADMINS: '[ann@localhost' } }).said).toContain('admins: is not valid YAML');
+    expect(load({ environment: { THRUM_ADMINS: '@x' } }).said).toContain('admins: "@x" is not a bare JID');
+    expect(load({ environment: { THRUM_WORKERS: '[' } }).said).toContain('THRUM_WORKERS: workers: is not valid YAML');
+  });
+  it('follows anchors', () => {
+    const yaml = 'workers: &n 3\nc2s: &s\n  port: *n\nhttp: *s\nadmins: [&a ann@localhost, *a]\n';
+    const { config } = load({ yaml, set: ['http.port=4'] });
+    expect(config?.c2s.port).toBe(3);
+    expect(config?.http.port).toBe(4);
+    expect(config?.admins).toEqual(['ann@localhost', 'ann@localhost']);
+  });
   it('takes an empty section, an empty file and a setting without a value as left out', () => {
     expect(load({ yaml: 'http:\nc2s:\n  # port: 1\ndomain:\n' }).config).toEqual(defaults());
     expect(load({ yaml: '' }).config).toEqual(defaults());
@@ -92,6 +108,16 @@ describe('errors', () => {
   it('suggests the section of a setting that was written without it', () => {
     expect(load({ set: ['outbox_bytes=1'] }).said).toContain('did you mean limits.outbox_bytes?');
   });
+  it('says how a key in one piece is written in a file, and that a variable names a section', () => {
+    const { config, said } = load({ yaml: 'workers: 2\nc2s.port: 5\n' });
+    expect(config).toBeUndefined();
+    expect(said).toBe(
+      'thrum.yaml:2:1: c2s.port: is no setting of this level\n    → write "c2s:" in a line, and "port: …" indented below it',
+    );
+    const variable = load({ environment: { THRUM_REDIS: 'redis://a' } });
+    expect(variable.config).toBeDefined();
+    expect(variable.said).toContain('warning: THRUM_REDIS: names a section and is ignored');
+  });
   it('says which file cannot be read', () => {
     const { config, problems } = loadConfig({ file: join(folder, 'none.yaml'), environment: {} });
     expect(config).toBeUndefined();
@@ -117,6 +143,14 @@ describe('settings that do not fit together', () => {
     [['proxy_protocol.mode=required', 'proxy_protocol.trusted=[]'], 'proxy_protocol.trusted: nobody may connect'],
     [['limits.stanza_bytes=16777216', 'limits.scanner_bytes=16777215'], 'limits.scanner_bytes'],
     [['store=redis', 'redis.url=localhost'], '--set redis.url: redis.url: is not an address of Redis'],
+    ...['redis:6379', 'redis://a/0?password=x', 'redis://:100%@a'].map((url): [string[], string] => [
+      ['store=redis', `redis.url=${url}`],
+      '--set redis.url: redis.url: is not an address of Redis',
+    ]),
+    ...['a b:5222', 'a:0', 'xmpp://a:5222', '::1', '[::1]:70000'].map((place): [string[], string] => [
+      ['store=redis', `cluster.advertise=${place}`],
+      `cluster.advertise: "${place}" is not an address that clients can be sent to`,
+    ]),
     [['store=redis', 'redis.nodes=a:1,b'], 'redis.nodes: "b" is not an address'],
     [['store=redis', 'redis.sentinels=b'], 'redis.sentinels: "b" is not an address'],
     [['store=redis', 'redis.nodes=a:1', 'redis.sentinels=b:1'], 'redis.sentinels: are given beside redis.nodes'],
@@ -139,6 +173,10 @@ describe('settings that do not fit together', () => {
     expect(config).toBeUndefined();
     expect(said).toContain(expected);
   });
+  it.each(['north.example.org:5222', 'north', '192.0.2.1:5222', '[2001:db8::1]:5222', 'bücher.example:5222'])(
+    'clients can be sent to %s',
+    (place) => expect(load({ set: ['store=redis', `cluster.advertise=${place}`] }).said).toBe(''),
+  );
   it('allows free ports and off more than once', () => {
     expect(load({ set: ['c2s.port=0', 'c2s_tls.port=0', 'http.port=off'] }).config).toBeDefined();
   });
@@ -161,6 +199,11 @@ describe('settings that do not fit together', () => {
     expect(config).toBeDefined();
     expect(said.match(/^warning: /gm)).toHaveLength(2);
     expect(load({ set: ['limits.outbox_bytes=65536'] }).said).toContain('a stanza of that size reaches nobody');
+    const large = load({ set: ['pubsub.max_payload_bytes=1000000'] });
+    expect(large.config).toBeDefined();
+    expect(large.said).toMatch(
+      /^warning: .*limits\.stanza_bytes \(262144\): an item of that size cannot be published\n/,
+    );
   });
 });
 
