@@ -50,13 +50,15 @@ export async function setAffiliations(
   const known = await engine.ownedNode(actor, name);
   if (known instanceof Refusal) return known;
   const wanted = new Map<string, string>();
+  const listed = new Set<string>();
   const malformed: RefusedEntry[] = [];
   for (const { jid, affiliation } of wishes) {
     // Affiliations are based on the bare JID (§4.1).
     const bare = parseJid(jid)?.bare;
     if (bare === undefined) malformed.push({ jid, value: 'none' });
-    else if (wanted.has(bare)) return new Refusal('bad-request', `${bare} is listed twice`);
+    else if (listed.has(bare)) return new Refusal('bad-request', `${bare} is listed twice`);
     else if (affiliation !== undefined) wanted.set(bare, affiliation);
+    if (bare !== undefined) listed.add(bare);
   }
   let verdict: Verdict | undefined;
   const record = await engine.store.nodes.update(name, (node) => {

@@ -7,7 +7,7 @@ import type { NodeFacts } from './node.js';
 import type { Submitted } from './options.js';
 import { Refusal, type RefusalCode, unsupported } from './refusals.js';
 import { type SubscriptionOptions, changeOptions, expandOptions } from './subscription-options.js';
-import { isActive } from './subscriptions.js';
+import { delivers, isActive } from './subscriptions.js';
 
 /** A subscription that somebody speaks of: at which node, whose, and which. */
 export interface Reference {
@@ -67,7 +67,7 @@ export async function subscribe(
   await engine.subscriptions.changed(name, subscription.jid, subscription.bare);
   if (isActive(before)) return subscription;
   tellOwners(engine, facts, subscription, 'subscribed');
-  lastToSubscriber(engine, name, subscriber);
+  if (delivers(subscription)) lastToSubscriber(engine, name, subscriber);
   return subscription;
 }
 
@@ -183,7 +183,7 @@ export async function admit(engine: Engine, subscription: SubscriptionRecord, is
   await engine.subscriptions.changed(admitted.node, admitted.jid, admitted.bare);
   engine.notices.subscription(admitted, 'subscribed');
   const jid = parseJid(admitted.jid);
-  if (jid !== undefined) lastToSubscriber(engine, admitted.node, jid);
+  if (jid !== undefined && delivers(admitted)) lastToSubscriber(engine, admitted.node, jid);
   return true;
 }
 

@@ -63,6 +63,24 @@ describe('subscriptions', () => {
     expect(readForm(defaults.child('x', 'jabber:x:data')!)!.values.get('pubsub#deliver')).toEqual(['1']);
   });
 
+  it('that deliver nothing bring no last item either, with or without an approval (§6.3.7, §12.3)', async () => {
+    const world = new World();
+    const owner = await world.login('owner@localhost/r');
+    const reader = await world.login('reader@localhost/r');
+    const options = `<options>${form('subscribe_options', { deliver: '0' })}</options>`;
+    for (const access_model of ['open', 'authorize']) {
+      await owner.create(access_model, { access_model });
+      await owner.publish(access_model, '1');
+      await reader.set(`<subscribe node='${access_model}' jid='reader@localhost'/>${options}`);
+    }
+    await owner.own(
+      'set',
+      `<subscriptions node='authorize'><subscription jid='reader@localhost' subscription='subscribed'/></subscriptions>`,
+    );
+    await world.quiet();
+    expect(reader.take().flatMap(itemIds)).toEqual([]);
+  });
+
   it('let subscribers publish where the publish model says so, on the hot path too, until they unsubscribe', async () => {
     const world = new World();
     const owner = await world.login('owner@localhost/r');
@@ -256,6 +274,17 @@ describe('owners manage affiliations (§8.9)', () => {
     const list = (await bard.own('get', `<affiliations node='n'/>`))!.child('affiliations')!;
     expect(attrsOf(list.elements('affiliation'))).toEqual([{ jid: 'bard@localhost', affiliation: 'owner' }]);
     expect((await owner.get(`<affiliations node='n'/>`))!.child('affiliations')!.children).toEqual([]);
+  });
+
+  it('refuses a request that names somebody twice (§8.9.2.4)', async () => {
+    const owner = await new World().login('owner@localhost/r');
+    await owner.create('n');
+    const twice = `<affiliation jid='a@localhost'/><affiliation jid='a@localhost/r' affiliation='member'/>`;
+    const answer = await owner.iq(
+      'set',
+      `<pubsub xmlns='${NS}#owner'><affiliations node='n'>${twice}</affiliations></pubsub>`,
+    );
+    expect((answer as StanzaError).condition).toBe('bad-request');
   });
 
   it('takes the right to publish away at once, on the hot path too', async () => {
