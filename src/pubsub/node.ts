@@ -73,8 +73,9 @@ export class Policy {
   }
 }
 
-/** Most configurations that are shared; nodes beyond have their own. */
+/** Most configurations that are shared, and the longest, in characters: all are kept for good. Other nodes have their own. */
 const POLICIES = 4096;
+const SHARED_LENGTH = 1024;
 
 /** Makes policies, one for all nodes of the same configuration. */
 export class Policies {
@@ -87,7 +88,7 @@ export class Policies {
     let policy = this.known.get(key);
     if (policy === undefined) {
       policy = new Policy(expand(sparse, this.limits), this.limits);
-      if (this.known.size < POLICIES) this.known.set(key, policy);
+      if (this.known.size < POLICIES && key.length <= SHARED_LENGTH) this.known.set(key, policy);
     }
     return policy;
   }

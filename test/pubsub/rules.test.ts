@@ -144,6 +144,8 @@ describe('node options', () => {
     const policies = new Policies(limits);
     expect(policies.of({ title: 'a' })).toBe(policies.of({ title: 'a' }));
     expect(policies.of({})).not.toBe(policies.of({ title: 'a' }));
+    // Shared ones are kept for good, so long ones are not shared.
+    expect(policies.of({ title: 'a'.repeat(2000) })).not.toBe(policies.of({ title: 'a'.repeat(2000) }));
   });
 });
 
