@@ -42,10 +42,8 @@ export async function retrieve(engine: Engine, actor: Actor, request: Retrieve):
   if (!policy.persist) {
     if (!policy.keepsLast) return unsupported('persistent-items');
     // §6.5.5: the last item is all that there is.
-    const last = (await engine.lastItems.of([known])).get(request.node);
-    const asked = last !== undefined && (request.ids.length === 0 || request.ids.includes(last.id));
-    const items = asked && request.max !== 0 && request.page?.max !== 0 ? [last] : [];
-    return { items, whole: true, count: asked ? 1 : 0, index: 0, publisher };
+    const found = single((await engine.lastItems.of([known])).get(request.node), request);
+    return found instanceof Refusal ? found : { ...found, publisher };
   }
   const found = await stored(engine, request, facts);
   if (found instanceof Refusal) return found;
@@ -53,6 +51,17 @@ export async function retrieve(engine: Engine, actor: Actor, request: Retrieve):
 }
 
 type Found = Omit<Retrieved, 'publisher'>;
+
+function single(last: Published | undefined, { ids, page }: Retrieve): Found | Refusal {
+  const set = last === undefined || (ids.length > 0 && !ids.includes(last.id)) ? [] : [last];
+  if (ids.length > 0 || page === undefined) return { items: set, whole: true, count: set.length, index: 0 };
+  if (page.index !== undefined) return new Refusal('index-unsupported');
+  // What is before and after the only one is nothing.
+  const beside = [page.after, page.before || undefined].filter((id) => id !== undefined);
+  if (beside.some((id) => id !== last?.id)) return new Refusal('item-not-found');
+  const items = beside.length > 0 || page.max === 0 ? [] : set;
+  return { items, whole: false, count: set.length, index: 0 };
+}
 
 async function stored(engine: Engine, request: Retrieve, { policy }: NodeFacts): Promise<Found | Refusal> {
   const { items } = engine.store;
@@ -68,8 +77,9 @@ async function stored(engine: Engine, request: Retrieve, { policy }: NodeFacts):
     const newest = (await items.latest(node, limit, notBefore)).reverse();
     return { items: newest, whole: max <= PAGE_ITEMS, count: newest.length, index: 0 };
   }
-  const limit = Math.min(page?.max ?? max ?? PAGE_ITEMS, PAGE_ITEMS);
-  const query = { limit: Math.max(limit, 1), after: page?.after, before: page?.before, notBefore };
+  const limit = Math.min(page?.max ?? PAGE_ITEMS, max ?? PAGE_ITEMS, PAGE_ITEMS);
+  const before = fromTheEnd(request) ? (page?.before ?? '') : undefined;
+  const query = { limit: Math.max(limit, 1), after: page?.after, before, notBefore };
   const result = await items.page(node, query);
   if (result === undefined) return new Refusal('item-not-found');
   // §2.7 of XEP-0059: only the count was asked for.
@@ -77,13 +87,18 @@ async function stored(engine: Engine, request: Retrieve, { policy }: NodeFacts):
   return { ...result, whole: page === undefined && result.items.length === result.count };
 }
 
+/** The most recent are asked for (§6.5.7), or what precedes an item. */
+function fromTheEnd({ page, max }: Retrieve): boolean {
+  return page?.before !== undefined || (max !== undefined && page?.after === undefined);
+}
+
 /** Roughly what an item costs beside its payload, in bytes. */
 const ITEM_OVERHEAD = 64;
 
 /** An answer is no longer than a stanza that we would take ourselves; a page that was cut can be continued. */
-function fit(found: Found, limit: number, { page, max }: Retrieve): Found {
+function fit(found: Found, limit: number, request: Retrieve): Found {
   // From the end that the next page joins on, so that nothing between two pages is lost.
-  const newestFirst = page?.before !== undefined || (page === undefined && max !== undefined);
+  const newestFirst = fromTheEnd(request);
   const order = newestFirst ? [...found.items].reverse() : found.items;
   let bytes = 0;
   let taken = 0;

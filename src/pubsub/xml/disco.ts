@@ -43,19 +43,23 @@ export async function nodeList(engine: Engine, query: Element): Promise<Element 
   // Names are walked forwards; what lies before one is not known without walking all.
   if (page?.before !== undefined || page?.index !== undefined) return new Refusal('index-unsupported');
   const { nodes } = engine.store;
+  const stanzaBytes = engine.config.limits.stanza_bytes;
   const limit = Math.min(page?.max ?? PAGE_ITEMS, PAGE_ITEMS);
   const found = limit === 0 ? [] : await nodes.list(page?.after, limit + 1);
-  const names = found.slice(0, limit);
-  const items = await Promise.all(
-    names.map(async (name) => {
+  const entries = await Promise.all(
+    found.slice(0, limit).map(async (name) => {
       const known = await engine.node(name);
       if (known instanceof Refusal) return undefined;
       const title = known.facts.policy.config.title || undefined;
       return el('item', NS_DISCO_ITEMS, { jid: engine.host, node: name, name: title });
     }),
   );
-  const list = el('query', NS_DISCO_ITEMS, {}, ...items);
-  if (page === undefined && found.length <= limit) return list;
+  // No answer is longer than a stanza that we would take ourselves.
+  let bytes = 0;
+  const past = entries.findIndex((item, i) => (bytes += item?.toString().length ?? 0) > stanzaBytes && i > 0);
+  const names = found.slice(0, past < 0 ? limit : past);
+  const list = el('query', NS_DISCO_ITEMS, {}, ...entries.slice(0, names.length));
+  if (page === undefined && found.length === names.length) return list;
   return list.append(pageResult({ count: await nodes.count(), first: names[0], last: names.at(-1) }));
 }
 
