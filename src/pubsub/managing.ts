@@ -23,6 +23,12 @@ function refusalOf({ name, values }: BadOption): Refusal {
   return new Refusal('not-acceptable', `pubsub#${name} cannot be ${values.join(', ') || 'empty'}`);
 }
 
+/** The configuration of a new node: the defaults with what was submitted. */
+export function initialConfig({ limits }: Engine, submitted: Submitted | undefined): NodeConfig | Refusal {
+  const initial = change(defaultConfig(limits), submitted ?? new Map(), limits);
+  return initial instanceof BadOption ? refusalOf(initial) : initial;
+}
+
 /** XEP-0060 §8.1: resolves to the NodeID, which the service makes up for an instant node. */
 export async function createNode(
   engine: Engine,
@@ -35,8 +41,8 @@ export async function createNode(
   const bad = engine.badName('node', name);
   if (bad !== undefined) return bad;
   const { limits, config } = engine;
-  const initial = change(defaultConfig(limits), submitted ?? new Map(), limits);
-  if (initial instanceof BadOption) return refusalOf(initial);
+  const initial = initialConfig(engine, submitted);
+  if (initial instanceof Refusal) return initial;
   const { bare } = actor.jid;
   const { nodes } = engine.store;
   if (config.limits.enabled && !actor.admin && (await nodes.countByCreator(bare)) >= config.limits.nodes_per_owner) {

@@ -2,11 +2,11 @@ import { counters } from '../metrics/counters.js';
 import { escapeAttr } from '../xml/escape.js';
 import type { Actor, Engine } from './engine.js';
 import { freshId } from './ids.js';
-import { createNode, mayCreate } from './managing.js';
-import type { NodeFacts } from './node.js';
+import { createNode, initialConfig, mayCreate } from './managing.js';
+import { type NodeFacts, Policy } from './node.js';
 import { type Submitted, isNodeOption, meets } from './options.js';
 import { Refusal } from './refusals.js';
-import { refusalOf, submit } from './submitting.js';
+import { type Keep, refusalOf, submit } from './submitting.js';
 import { isActive } from './subscriptions.js';
 import { happened } from './xml/events.js';
 
@@ -30,10 +30,10 @@ async function attempt(engine: Engine, actor: Actor, request: Publish): Promise<
   if (known instanceof Refusal) return known;
   const { facts } = known;
   const { item } = request;
-  const refused = mismatch(facts, item) ?? (item?.id === undefined ? undefined : engine.badName('item', item.id));
+  const refused = unfit(engine, facts.policy, item);
   if (refused !== undefined) return refused;
-  if (item?.id !== undefined && item.id === '') return new Refusal('not-acceptable', 'the item id is empty');
-  if (facts.policy.persist && (await isFull(engine, request.node, facts, item?.id))) return new Refusal('node-full');
+  const keep = await keeperOf(engine, request.node, facts.policy, item?.id);
+  if (keep instanceof Refusal) return keep;
   await engine.cluster.uncongested();
   const reader = actor.session === undefined ? undefined : engine.readerOf(actor.session);
   const node = engine.nodes.ensure(request.node);
@@ -50,7 +50,7 @@ async function attempt(engine: Engine, actor: Actor, request: Publish): Promise<
     const done = (published: boolean, failure: unknown): void =>
       resolve(published ? itemId : refusalOf(engine, failure));
     const payload = item.payload?.bytes ?? NOTHING;
-    submit(engine, node, facts, actor.jid.bare, reader, itemId, escapeAttr(itemId), payload, done);
+    submit(engine, node, facts, actor.jid.bare, reader, itemId, escapeAttr(itemId), payload, done, keep);
   });
 }
 
@@ -60,12 +60,17 @@ const NOTHING = Buffer.alloc(0);
 async function destination(
   engine: Engine,
   actor: Actor,
-  { node: name, options }: Publish,
+  { node: name, options, item }: Publish,
 ): Promise<{ facts: NodeFacts } | Refusal> {
   let known = await engine.node(name);
   if (known instanceof Refusal) {
     if (!mayCreate(engine, actor)) return known;
     for (const option of options?.keys() ?? []) if (!isNodeOption(option)) return unknownPrecondition(option);
+    // What is refused leaves no node behind.
+    const config = initialConfig(engine, options);
+    if (config instanceof Refusal) return config;
+    const refused = unfit(engine, new Policy(config, engine.limits), item);
+    if (refused !== undefined) return refused;
     const made = await createNode(engine, actor, name, options);
     if (made instanceof Refusal && made.code !== 'node-exists') return made;
     known = await engine.node(name);
@@ -94,8 +99,14 @@ async function mayPublish(engine: Engine, actor: Actor, name: string, facts: Nod
   return subscribed;
 }
 
+function unfit(engine: Engine, policy: Policy, item: Publish['item']): Refusal | undefined {
+  const refused = mismatch(policy, item);
+  if (refused !== undefined || item?.id === undefined) return refused;
+  return item.id === '' ? new Refusal('not-acceptable', 'the item id is empty') : engine.badName('item', item.id);
+}
+
 /** Whether the request fits the event type that the node is configured for (§4.3, §7.1.3.5 to §7.1.3.7). */
-function mismatch({ policy }: NodeFacts, item: Publish['item']): Refusal | undefined {
+function mismatch(policy: Policy, item: Publish['item']): Refusal | undefined {
   if (item === undefined) {
     if (policy.persist) return new Refusal('item-required');
     return policy.payloads ? new Refusal('payload-required') : undefined;
@@ -112,12 +123,29 @@ function mismatch({ policy }: NodeFacts, item: Publish['item']): Refusal | undef
     : undefined;
 }
 
-/** Only nodes that reject what they have no room for are ever full (§7.1.2.5). */
-async function isFull(engine: Engine, name: string, facts: NodeFacts, itemId: string | undefined): Promise<boolean> {
-  const { maxItems, config } = facts.policy;
-  if (config.publish_node_full !== 'reject') return false;
+/**
+ * How an item gets into a node that rejects what it has no room for (§7.1.2.5, §7.1.3.4); undefined for all others, which are never
+ * full. Others may publish meanwhile, so it is kept first, and taken back if it turns out to be one of those too many.
+ */
+async function keeperOf(
+  engine: Engine,
+  name: string,
+  policy: Policy,
+  itemId: string | undefined,
+): Promise<Keep | Refusal | undefined> {
+  const { maxItems, config } = policy;
+  if (!policy.persist || config.publish_node_full !== 'reject') return undefined;
   const { items } = engine.store;
-  const notBefore = facts.policy.notBefore(Date.now());
-  if ((await items.count(name, notBefore)) < maxItems) return false;
-  return itemId === undefined || (await items.get(name, [itemId], notBefore)).length === 0;
+  const count = (): Promise<number> => items.count(name, policy.notBefore(Date.now()));
+  const replaces = itemId !== undefined && (await items.get(name, [itemId], policy.notBefore(Date.now()))).length > 0;
+  if (!replaces && (await count()) >= maxItems) return new Refusal('node-full');
+  return async (item) => {
+    const there = await items.publish(name, item, Number.MAX_SAFE_INTEGER);
+    if (!there || replaces) return there;
+    const excess = (await count()) - maxItems;
+    const newest = excess > 0 ? await items.latest(name, excess) : [];
+    if (!newest.some(({ id }) => id === item.id)) return true;
+    await items.retract(name, [item.id]);
+    throw new Refusal('node-full');
+  };
 }

@@ -86,7 +86,7 @@ export function publishHot(engine: Engine, session: Endpoint, hot: HotPublish): 
   let itemId = hot.itemId;
   let escapedId: string;
   if (itemId === undefined) escapedId = itemId = freshId();
-  else if (itemId.length > SHORT_ID) return false;
+  else if (itemId === '' || itemId.length > SHORT_ID) return false;
   else escapedId = escapeAttr(itemId);
   if (policy.persist && reader.departing >= PIPELINE) return false;
   const { id } = hot;
@@ -101,6 +101,9 @@ export function publishHot(engine: Engine, session: Endpoint, hot: HotPublish): 
   return true;
 }
 
+/** Gives the item to the store; false when the node is gone. Rejects with a refusal where it may not be kept. */
+export type Keep = (item: ItemRecord) => Promise<boolean>;
+
 /** Keeps the item where the node does, and lets the notifications go when it may. */
 export function submit(
   engine: Engine,
@@ -112,6 +115,7 @@ export function submit(
   escapedId: string,
   payload: Uint8Array,
   answer: Answer,
+  keep: Keep = (item) => engine.store.items.publish(node.name, item, facts.policy.maxItems),
 ): void {
   const { policy } = facts;
   counters.publishes++;
@@ -143,7 +147,7 @@ export function submit(
   const item: ItemRecord = { id: itemId, publisher, published: now, payload };
   const departure = new PublishDeparture(engine, node, reader, facts, body, answer);
   departure.queue();
-  engine.store.items.publish(node.name, item, policy.maxItems).then(
+  keep(item).then(
     (there) => departure.kept(there),
     (error: unknown) => departure.failed(error),
   );
@@ -187,6 +191,7 @@ function answered(
 
 /** Why the store did not take the item. */
 export function refusalOf(engine: Engine, failure: unknown): Refusal {
+  if (failure instanceof Refusal) return failure;
   return failure === undefined ? new Refusal('node-not-found') : engine.failed(failure);
 }
 

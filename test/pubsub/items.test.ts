@@ -61,6 +61,31 @@ describe('retrieving items', () => {
     expect([ids(counted), page(counted).count]).toEqual([[], '5']);
   });
 
+  it('gives the most recent of them also where they are managed as a result set (§6.5.7)', async () => {
+    const { owner } = await withItems(5);
+    const get = (set: string): Promise<Element | undefined> =>
+      owner.get(`<items node='n' max_items='3'/><set xmlns='${RSM}'>${set}</set>`);
+    expect(ids(await get(''))).toEqual(['3', '4', '5']);
+    expect(ids(await get('<max>10</max>'))).toEqual(['3', '4', '5']);
+    expect(ids(await get('<max>2</max>'))).toEqual(['4', '5']);
+    expect(ids(await get('<max>2</max><after>1</after>'))).toEqual(['2', '3']);
+  });
+
+  it('manages the last item of a node that does not persist as a result set of one (§6.5.5, XEP-0059)', async () => {
+    const { owner } = await withItems(2, { persist_items: '0' });
+    const get = (set: string): Promise<Element | undefined> =>
+      owner.get(`<items node='n'/><set xmlns='${RSM}'>${set}</set>`);
+    const first = await get('<max>5</max>');
+    expect([ids(first), page(first)]).toEqual([['2'], { first: '2', index: '0', last: '2', count: '1' }]);
+    expect(ids(await get('<max>5</max><before/>'))).toEqual(['2']);
+    for (const nothing of ['<max>0</max>', '<max>5</max><after>2</after>', '<before>2</before>']) {
+      const answer = await get(nothing);
+      expect([ids(answer), page(answer).count]).toEqual([[], '1']);
+    }
+    await expect(get('<after>x</after>')).rejects.toThrow('item-not-found');
+    await expect(get('<index>0</index>')).rejects.toThrow('feature-not-implemented');
+  });
+
   it('never answers with more than a stanza may hold, and says what is left out (§6.5.4)', async () => {
     const { world, owner } = await withItems(0);
     const payload = `<v xmlns='urn:x'>${'x'.repeat(60_000)}</v>`;
@@ -120,6 +145,29 @@ describe('retrieving items', () => {
     const { owner: strict } = await withItems(2, { max_items: '2', publish_node_full: 'reject' });
     await strict.publish('n', '1');
     expect(ids(await strict.get(`<items node='n'/>`))).toEqual(['2', '1']);
+  });
+});
+
+describe('a node that rejects what it has no room for', () => {
+  it('keeps all that it took, whoever publishes at the same time at whatever worker (§7.1.3.4)', async () => {
+    const world = new World({ workers: 2 });
+    const owner = await world.login('owner@localhost/r');
+    await owner.create('n', { max_items: '5', publish_node_full: 'reject', publish_model: 'open' });
+    const publishers = await Promise.all(Array.from({ length: 8 }, (_, i) => world.login(`p${i}@localhost/r`, i % 2)));
+    const reader = await world.login('reader@localhost/r', 1);
+    await reader.subscribe('n');
+    const outcomes = await Promise.allSettled(publishers.map((client, i) => client.publish('n', String(i))));
+    const taken = outcomes.flatMap(({ status }, i) => (status === 'fulfilled' ? [String(i)] : []));
+    await world.quiet();
+    expect(taken).toHaveLength(5);
+    expect(ids(await owner.get(`<items node='n'/>`)).sort()).toEqual(taken);
+    expect(reader.take().flatMap(itemIds).sort()).toEqual(taken);
+    for (const outcome of outcomes) {
+      if (outcome.status === 'rejected') expect(String(outcome.reason)).toContain('node-full');
+    }
+    // What is there may be published anew all the same.
+    await owner.publish('n', taken[0]!);
+    expect(ids(await owner.get(`<items node='n'/>`))).toHaveLength(5);
   });
 });
 

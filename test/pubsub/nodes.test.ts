@@ -1,11 +1,14 @@
 import { describe, expect, it } from 'vitest';
 import { readForm } from '../../src/xml/dataform.js';
+import { StanzaError } from '../../src/stream/stanza-error.js';
 import type { Element } from '../../src/xml/element.js';
 import { NS, World, form, itemIds, parseXml } from './support/world.js';
 
 const EVENT = `${NS}#event`;
 const values = (parent: Element): Record<string, string[]> =>
   Object.fromEntries(readForm(parent.child('x', 'jabber:x:data')!)!.values);
+const list = (inner = '', node?: string): string =>
+  `<query xmlns='http://jabber.org/protocol/disco#items'${node === undefined ? '' : ` node='${node}'`}>${inner}</query>`;
 
 describe('creating a node', () => {
   it('makes up the name of an instant node (§8.1.1)', async () => {
@@ -66,6 +69,20 @@ describe('creating a node', () => {
     await publish('2', { access_model: 'whitelist', persist_items: 'true' });
     const items = (await owner.get(`<items node='n'/>`))!.child('items')!.elements('item');
     expect(items.map((item) => item.attr('id'))).toEqual(['1', '2']);
+  });
+});
+
+describe('a publish that is refused', () => {
+  it.each([
+    ['has no item', ''],
+    ['has no payload', '<item/>'],
+    ['has an empty item id', `<item id=''><v xmlns='urn:x'/></item>`],
+    ['is too big', `<item><v xmlns='urn:x'>${'x'.repeat(70_000)}</v></item>`],
+  ])('since it %s leaves no node behind (§7.1.4)', async (_why, item) => {
+    const owner = await new World().login('owner@localhost/r');
+    const refused = await owner.iq('set', `<pubsub xmlns='${NS}'><publish node='n'>${item}</publish></pubsub>`);
+    expect(refused).toBeInstanceOf(StanzaError);
+    expect((await owner.ok('get', list()))!.elements('item')).toEqual([]);
   });
 });
 
@@ -247,8 +264,6 @@ describe('a transient node without payloads (§4.3)', () => {
 describe('service discovery', () => {
   const info = (node?: string): string =>
     `<query xmlns='http://jabber.org/protocol/disco#info'${node === undefined ? '' : ` node='${node}'`}/>`;
-  const list = (inner = '', node?: string): string =>
-    `<query xmlns='http://jabber.org/protocol/disco#items'${node === undefined ? '' : ` node='${node}'`}>${inner}</query>`;
 
   it('shows the service and its features (§5.1)', async () => {
     const client = await new World().login('owner@localhost/r');
@@ -306,6 +321,27 @@ describe('service discovery', () => {
       { jid: 'pubsub.localhost', name: '1' },
       { jid: 'pubsub.localhost', name: '2' },
     ]);
+  });
+});
+
+describe('a list of nodes', () => {
+  it('is never longer than a stanza may be, and goes on where it was cut (XEP-0059 §2.1)', async () => {
+    const world = new World();
+    const owner = await world.login('owner@localhost/r');
+    const names = Array.from({ length: 50 }, (_, i) => `n${String(i).padStart(2, '0')}`);
+    for (const name of names) await owner.create(name, { title: '&apos;'.repeat(4096) });
+    const seen: string[] = [];
+    let after = '';
+    while (seen.length < names.length) {
+      const answer = (await owner.ok('get', list(after)))!;
+      expect(answer.toString().length).toBeLessThan(300_000);
+      const page = answer.elements('item').map((item) => item.attr('node')!);
+      expect(page).not.toEqual([]);
+      seen.push(...page);
+      expect(answer.child('set', 'http://jabber.org/protocol/rsm')!.child('last')!.text()).toBe(page.at(-1));
+      after = `<set xmlns='http://jabber.org/protocol/rsm'><after>${page.at(-1)}</after></set>`;
+    }
+    expect(seen).toEqual(names);
   });
 });
 
