@@ -80,14 +80,13 @@ export class PubSub {
     }
   }
 
-  /** Owners answer subscription requests by message (XEP-0060 §8.6). */
-  handleMessage(from: Jid, message: Element): void {
+  /** Owners answer subscription requests by message (XEP-0060 §8.6). Resolves when it is done: what they send next comes after it. */
+  async handleMessage(from: Jid, message: Element): Promise<void> {
     const type = message.attr('type');
     if (type === 'error' || type === 'headline' || type === 'groupchat') return;
-    this.engine.task(async () => {
-      const refusal = await answered(this.engine, this.actor(from, undefined), message);
-      if (refusal !== undefined) this.engine.notices.refused(from, message, stanzaError(refusal));
-    });
+    const { engine } = this;
+    const refusal = await answered(engine, this.actor(from, undefined), message).catch((error) => engine.failed(error));
+    if (refusal !== undefined) engine.notices.refused(from, message, stanzaError(refusal));
   }
 
   private actor(jid: Jid, session: Endpoint | undefined): Actor {

@@ -31,7 +31,7 @@ export interface Service {
   publish(session: Session, publish: HotPublish): boolean;
   /** Every iq request that no feature answers. */
   handleIq(request: IqRequest): IqAnswer | Promise<IqAnswer>;
-  handleMessage(from: Jid, message: Element): void;
+  handleMessage(from: Jid, message: Element): Promise<void>;
 }
 
 /** Told when a session's presence or life changes. */

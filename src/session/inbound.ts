@@ -145,11 +145,25 @@ function hotPublish(session: Session): boolean {
   if ((env[E.flags]! & (FLAG.payloadScope | FLAG.streamScope | FLAG.escaped | FLAG.childOverflow)) !== 0) return false;
   const service = session.context.services.get(text(session, E.to) ?? '');
   if (service === undefined) return false;
+  if (!alone(bytes, env[E.payload]!, env[E.payloadEnd]!)) return false;
   hot.id = text(session, E.id)!;
   hot.node = text(session, E.node)!;
   hot.itemId = text(session, E.itemId);
   hot.payload = bytes.subarray(env[E.payload]!, env[E.payloadEnd]!);
   return service.publish(session, hot);
+}
+
+/** Nothing but white space is beside the payload in its item: neither text nor CDATA (XEP-0060 §7.1.3.6). */
+function alone(bytes: Buffer, start: number, end: number): boolean {
+  let before = start - 1;
+  while (isSpace(bytes[before]!)) before--;
+  let after = end;
+  while (isSpace(bytes[after]!)) after++;
+  return bytes[before] === 0x3e && bytes[before - 1] !== 0x5d && bytes[after] === 0x3c && bytes[after + 1] === 0x2f;
+}
+
+function isSpace(byte: number): boolean {
+  return byte === 0x20 || byte === 0x0a || byte === 0x0d || byte === 0x09;
 }
 
 // --- messages ----------------------------------------------------------------------------------------------------------
@@ -170,8 +184,8 @@ function message(session: Session): Next {
   }
   const service = context.services.get(jid.domain);
   if (service === undefined) return bounce(session, 'message', type, to, refuse('remote-server-not-found'));
-  service.handleMessage(session.jid, session.tree());
-  return undefined;
+  // What comes behind it waits (RFC 6120 §10.1).
+  return service.handleMessage(session.jid, session.tree()).then(() => undefined);
 }
 
 /** Answers with an error if there turns out to be one: the envelope is another stanza's by then. */

@@ -125,9 +125,9 @@ export class Client {
     return taken;
   }
 
-  message(content: string, attrs = ''): void {
+  message(content: string, attrs = ''): Promise<void> {
     const xml = `<message from='${this.jid.full}' to='${HOST}' ${attrs}>${content}</message>`;
-    this.worker.pubsub.handleMessage(this.jid, parseXml(xml));
+    return this.worker.pubsub.handleMessage(this.jid, parseXml(xml));
   }
 
   async come(priority = 0): Promise<void> {
