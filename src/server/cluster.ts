@@ -19,19 +19,31 @@ export interface ClusterEntry {
  */
 export async function enterCluster(config: Config, log: Logger): Promise<ClusterEntry> {
   const redis = await openRedis(config.redis, { log });
-  const cluster = { name: config.cluster.name, domain: config.domain };
   try {
-    const secrets = await claimKeyspace(redis, cluster);
-    redis.onState((up) => {
-      if (!up) return;
-      claimKeyspace(redis, cluster, secrets).catch((error: unknown) => {
-        log.error({ err: error }, 'what the hosts have in common could not be looked after in Redis');
-      });
-    });
+    const secrets = await claimKeyspace(redis, ownerOf(config));
+    redis.onState((up) => up && void restoreSecrets(redis, config, secrets, log));
     return { redis, secrets };
   } catch (error) {
     await redis.close();
     throw error;
+  }
+}
+
+function ownerOf({ cluster, domain }: Config): { name: string; domain: string } {
+  return { name: cluster.name, domain };
+}
+
+/** Puts back what the hosts have in common, if Redis has lost it. */
+export async function restoreSecrets(
+  redis: Redis,
+  config: Config,
+  secrets: ClusterSecrets,
+  log: Logger,
+): Promise<void> {
+  try {
+    await claimKeyspace(redis, ownerOf(config), secrets);
+  } catch (error) {
+    log.error({ err: error }, 'what the hosts have in common could not be looked after in Redis');
   }
 }
 

@@ -39,7 +39,7 @@ import { clientAddress } from '../stream/upgrade.js';
 import { serveWebSocket } from '../stream/websocket.js';
 import { Scanner } from '../xml/scanner.js';
 import { TreeBuilder } from '../xml/tree.js';
-import { hostOptions } from './cluster.js';
+import { hostOptions, restoreSecrets } from './cluster.js';
 import { createLogger } from './log.js';
 import { Drain } from './drain.js';
 import { Listeners } from './listeners.js';
@@ -107,15 +107,22 @@ async function run(pool: Membership): Promise<void> {
   await pool.ask('opened');
 
   // Who may log in, and the certificates.
+  const secrets = {
+    secret: Buffer.from(settings.secret, 'base64'),
+    proofKey: Buffer.from(settings.proofKey, 'base64'),
+    ticketKeys: Buffer.from(settings.ticketKeys, 'base64'),
+  };
+  // A keyspace that was emptied under the running cluster is its own again before another host makes it its own.
+  if (redis) hosts?.onRenewed(() => restoreSecrets(redis, config, secrets, log));
   const proofs = new ProofCache({
-    key: Buffer.from(settings.proofKey, 'base64'),
+    key: secrets.proofKey,
     capacity: config.sasl.proof_capacity,
     bus,
   });
   const { iterations } = config.sasl;
   const accounts = new Accounts(store.accounts, { iterations, proofs });
   const authenticator = new Authenticator(accounts, store.accounts, {
-    secret: Buffer.from(settings.secret, 'base64'),
+    secret: secrets.secret,
     iterations,
     // That the store is away is said once, by whoever asks it.
     onError: (error) => {
@@ -126,7 +133,7 @@ async function run(pool: Membership): Promise<void> {
   const certificates = await CertificateStore.open({
     config,
     log,
-    ticketKeys: Buffer.from(settings.ticketKeys, 'base64'),
+    ticketKeys: secrets.ticketKeys,
   });
 
   // Sessions, the services beside them, and what both answer.

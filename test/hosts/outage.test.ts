@@ -86,6 +86,8 @@ describe.skipIf(!redisInstalled)('a Redis that goes away', () => {
   test('that has lost its sessions and leases gets them again', async () => {
     const lost = (host: TestServer) => metric(host, 'thrum_cluster_leases_lost_total');
     const before = [await lost(a), await lost(b)];
+    const meta = async (): Promise<string> => String(await redis.command('HGETALL', 'thrum:cluster:meta:{cluster}'));
+    const common = await meta();
     const keys = (await redis.keys()).filter((key) => /^thrum:(cluster|sessions|held|watch|inbox)/.test(key));
     expect(keys.length).toBeGreaterThan(4);
     await redis.command('DEL', ...keys);
@@ -94,6 +96,7 @@ describe.skipIf(!redisInstalled)('a Redis that goes away', () => {
       return found.length >= 3 + 1;
     });
     await until('both hosts to have noticed', async () => (await lost(a)) > before[0]! && (await lost(b)) > before[1]!);
+    await until('what the hosts have in common', async () => (await meta()) === common);
     await whole('after-loss');
   });
 
