@@ -1,4 +1,4 @@
-import type { Affiliation, Store } from '../store/store.js';
+import type { Affiliation, NodeRecord, Store } from '../store/store.js';
 
 /**
  * What `thrum user` and `thrum node` do. A running broker serves these over its control socket, with its own ways to
@@ -68,29 +68,28 @@ export function operations(deps: AdminDependencies) {
     },
     'node.list': async (page: Page): Promise<NodeSummary[]> => {
       const names = await store.nodes.list(page.after, page.limit);
-      const found = await Promise.all(names.map((name) => details(store, name)));
-      return found
-        .filter((node) => node !== undefined)
-        .map(({ config: _, affiliations: __, subscribers: ___, ...rest }) => rest);
+      const found = await Promise.all(names.map((name) => summary(store, name)));
+      return found.flatMap((node) => (node === undefined ? [] : [node.summary]));
     },
-    'node.show': async (a: { name: string }): Promise<NodeDetails | null> => (await details(store, a.name)) ?? null,
+    'node.show': async ({ name }: { name: string }): Promise<NodeDetails | null> => {
+      const found = await summary(store, name);
+      if (found === undefined) return null;
+      const { config, affiliations } = found.node;
+      const subscribers = (await store.nodes.subscriptionsOfNode(name)).map(({ jid, state }) => ({ jid, state }));
+      return { ...found.summary, subscriptions: subscribers.length, config, affiliations, subscribers };
+    },
     'node.remove': (a: { name: string }) => (deps.removeNode ? deps.removeNode(a.name) : store.nodes.remove(a.name)),
   };
 }
 
-async function details(store: Store, name: string): Promise<NodeDetails | undefined> {
-  const node = await store.nodes.get(name);
+async function summary(store: Store, name: string): Promise<{ summary: NodeSummary; node: NodeRecord } | undefined> {
+  const [node, items, subscriptions] = await Promise.all([
+    store.nodes.get(name),
+    store.items.count(name),
+    store.nodes.countSubscriptions(name),
+  ]);
   if (!node) return undefined;
-  const [items, subscriptions] = await Promise.all([store.items.count(name), store.nodes.subscriptionsOfNode(name)]);
-  return {
-    name,
-    creator: node.creator,
-    created: node.created,
-    items,
-    subscriptions: subscriptions.length,
-    access: String(node.config['access_model'] ?? 'open'),
-    config: node.config,
-    affiliations: node.affiliations,
-    subscribers: subscriptions.map(({ jid, state }) => ({ jid, state })),
-  };
+  const { creator, created, config } = node;
+  const access = String(config['access_model'] ?? 'open');
+  return { summary: { name, creator, created, items, subscriptions, access }, node };
 }

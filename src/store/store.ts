@@ -118,7 +118,10 @@ export interface NodeStore {
   replaceSubscription(subscription: SubscriptionRecord): Promise<boolean>;
   removeSubscription(node: string, jid: string): Promise<boolean>;
   subscription(node: string, jid: string): Promise<SubscriptionRecord | undefined>;
+  /** Those that are there all the while. They may be very many: {@link countSubscriptions} reads none. */
   subscriptionsOfNode(node: string): Promise<SubscriptionRecord[]>;
+  /** How many the node has, in whatever state; of very many, how many there were a moment ago. */
+  countSubscriptions(node: string): Promise<number>;
   /** Of a bare JID and all its full JIDs, over all nodes. */
   subscriptionsOf(bare: string): Promise<SubscriptionRecord[]>;
 }

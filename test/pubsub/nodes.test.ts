@@ -296,6 +296,19 @@ describe('service discovery', () => {
     expect(readForm(query.child('x', 'jabber:x:data')!)!.formType).toBe(`${NS}#meta-data`);
   });
 
+  it('counts the subscribers of a node without reading them, and not those who wait for approval', async () => {
+    const world = new World();
+    const owner = await world.login('owner@localhost/r');
+    const reader = await world.login('reader@localhost/r');
+    await owner.create('open', {});
+    await owner.create('asks', { access_model: 'authorize' });
+    for (const node of ['open', 'asks']) await reader.subscribe(node);
+    const shown = async (node: string) => values((await reader.ok('get', info(node)))!)['pubsub#num_subscribers'];
+    expect(await shown('asks')).toEqual(['0']);
+    world.store.nodes.subscriptionsOfNode = () => Promise.reject(new Error('they may be a million'));
+    expect(await shown('open')).toEqual(['1']);
+  });
+
   it('lists nodes and items, page by page (§5.2, §5.5)', async () => {
     const owner = await new World().login('owner@localhost/r');
     for (const node of ['a', 'b', 'c']) await owner.create(node, { title: node.toUpperCase() });

@@ -126,5 +126,6 @@ export function pagesConform(given: Given): void {
         expect(await given().items.page(name, query)).toEqual({ items: [], count: 0, index: 0 });
     expect(await given().items.page('page of none', { limit: 5, after: 'x' })).toBeUndefined();
     expect(await given().items.page('page of no node', { limit: 5, before: 'x' })).toBeUndefined();
+    expect(await given().items.page('page of no node', { limit: 5, after: '' })).toBeUndefined();
   });
 }

@@ -22,6 +22,26 @@ export function subscriptionsConform(given: Given): void {
     expect(await nodes.subscriptionsOf('juliet@capulet.lit')).toEqual([]);
   });
 
+  test('all subscriptions of a node are read and counted, however many they are', async () => {
+    const { nodes } = given();
+    await nodes.create(node('many subs'));
+    await nodes.create(node('other subs'));
+    expect(await nodes.countSubscriptions('many subs')).toBe(0);
+    expect(await nodes.countSubscriptions('no such node')).toBe(0);
+    // Some JIDs are longer than what is kept of them in keys.
+    const all = Array.from(
+      { length: 2500 },
+      (_, n) => `${n}@capulet.lit${n % 100 === 0 ? `/${'r'.repeat(1000)}` : ''}`,
+    );
+    await Promise.all(all.map((jid) => nodes.putSubscription(subscription('many subs', jid))));
+    await nodes.putSubscription(subscription('other subs', 'a@capulet.lit', { state: 'pending' }));
+    expect(jids(await nodes.subscriptionsOfNode('many subs'))).toEqual(all.sort());
+    expect(await nodes.countSubscriptions('many subs')).toBe(2500);
+    expect(await nodes.countSubscriptions('other subs')).toBe(1);
+    await Promise.all([nodes.remove('many subs'), nodes.remove('other subs')]);
+    expect(await nodes.countSubscriptions('many subs')).toBe(0);
+  });
+
   test('a subscription is replaced only while it is there, and no other in its place', async () => {
     const { nodes } = given();
     await nodes.create(node('sub'));

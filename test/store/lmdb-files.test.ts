@@ -126,6 +126,31 @@ describe('the files of the LMDB store', () => {
     await store.close();
   });
 
+  test('others get their turn while many subscriptions are read, and a large number of them is remembered', async () => {
+    const store = await opened(folder());
+    await store.nodes.create(node('many'));
+    const put = (from: number, to: number) =>
+      Promise.all(
+        Array.from({ length: to - from }, (_, n) => store.nodes.putSubscription(subscription('many', `${from + n}@x`))),
+      );
+    await put(0, 9_999);
+    expect(await store.nodes.countSubscriptions('many')).toBe(9_999);
+    await put(9_999, 10_000);
+    expect(await store.nodes.countSubscriptions('many')).toBe(10_000);
+    await store.nodes.removeSubscription('many', '0@x');
+    expect(await store.nodes.countSubscriptions('many')).toBe(10_000);
+    const order: string[] = [];
+    const reading = store.nodes.subscriptionsOfNode('many').then((found) => order.push(`${found.length} are read`));
+    await turn();
+    order.push('another');
+    await reading;
+    expect(order).toEqual(['another', '9999 are read']);
+    // Another node of that name has its own.
+    await store.nodes.remove('many');
+    await store.nodes.create(node('many'));
+    expect(await store.nodes.countSubscriptions('many')).toBe(0);
+  });
+
   test('a store of another version is refused with a sentence', async () => {
     const path = folder();
     await (await open(path)).close();

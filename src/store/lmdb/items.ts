@@ -202,7 +202,7 @@ export class LmdbItems implements ItemStore {
 
   page(node: string, query: ItemQuery): Promise<ItemPage | undefined> {
     const { limit, after, before, notBefore } = query;
-    const missing: ItemPage | undefined = after || before ? undefined : { items: [], count: 0, index: 0 };
+    const missing: ItemPage | undefined = after !== undefined || before ? undefined : { items: [], count: 0, index: 0 };
     return this.read(node, missing, notBefore, (window) => {
       let { start, end } = window;
       if (after !== undefined) {

@@ -1,3 +1,4 @@
+import { setImmediate as turn } from 'node:timers/promises';
 import type { Affiliation, NodeRecord, NodeStore, SubscriptionRecord } from '../store.js';
 import type { Environment, Tables } from './environment.js';
 import { read } from './errors.js';
@@ -8,6 +9,13 @@ import { type StoredNode, toRecord, toStored, toStoredSubscription } from './rec
 import type { Writer } from './writer.js';
 
 const NOTHING = Buffer.alloc(1);
+
+/** Subscriptions that are read in one go. */
+const AT_ONCE = 1000;
+/** LMDB counts by looking at every key. From so many on the number is remembered, of so many nodes, for so many milliseconds. */
+const MANY = 10_000;
+const COUNTED = 1000;
+const COUNTED_MS = 10_000;
 
 /** Affiliations by their number in the index. */
 const AFFILIATIONS = [
@@ -24,6 +32,8 @@ export class LmdbNodes implements NodeStore {
   private readonly nodes: Tables['nodes'];
   private readonly subscriptions: Tables['subscriptions'];
   private readonly head = new Head();
+  /** Of nodes with many subscriptions, by their incarnation. */
+  private readonly counted = new Map<number, { count: number; until: number }>();
 
   constructor(
     private readonly environment: Environment,
@@ -185,12 +195,36 @@ export class LmdbNodes implements NodeStore {
     });
   }
 
-  subscriptionsOfNode(node: string): Promise<SubscriptionRecord[]> {
-    return read(this.environment, () => {
-      const incarnation = this.incarnationOf(node);
-      if (incarnation === undefined) return [];
-      return [...this.subscriptions.getRange(startingWith(number(incarnation)))].map(({ value }) => value);
-    });
+  async subscriptionsOfNode(node: string): Promise<SubscriptionRecord[]> {
+    const found: SubscriptionRecord[] = [];
+    const incarnation = await read(this.environment, () => this.incarnationOf(node));
+    if (incarnation === undefined) return found;
+    const range = startingWith(number(incarnation));
+    for (;;) {
+      const last = found.at(-1);
+      const after = last && { start: subscriptionKey(incarnation, last.jid), exclusiveStart: true };
+      const piece = await read(this.environment, () => [
+        ...this.subscriptions.getRange({ ...range, ...after, limit: AT_ONCE }),
+      ]);
+      for (const { value } of piece) found.push(value);
+      if (piece.length < AT_ONCE) return found;
+      // Everything else in this process would wait.
+      await turn();
+    }
+  }
+
+  async countSubscriptions(node: string): Promise<number> {
+    const incarnation = await read(this.environment, () => this.incarnationOf(node));
+    if (incarnation === undefined) return 0;
+    const counted = this.counted.get(incarnation);
+    if (counted !== undefined && performance.now() < counted.until) return counted.count;
+    this.counted.delete(incarnation);
+    const range = startingWith(number(incarnation));
+    const count = await read(this.environment, () => this.subscriptions.getKeysCount(range));
+    if (count < MANY) return count;
+    if (this.counted.size >= COUNTED) this.counted.clear();
+    this.counted.set(incarnation, { count, until: performance.now() + COUNTED_MS });
+    return count;
   }
 
   subscriptionsOf(bare: string): Promise<SubscriptionRecord[]> {

@@ -139,6 +139,10 @@ export class MemoryNodes implements NodeStore {
     return structuredClone([...(this.nodes.get(node)?.subscriptions.values() ?? [])]);
   }
 
+  async countSubscriptions(node: string): Promise<number> {
+    return this.nodes.get(node)?.subscriptions.size ?? 0;
+  }
+
   async subscriptionsOf(bare: string): Promise<SubscriptionRecord[]> {
     const all = [...this.subscribed.of(bare)].flatMap((name) => [
       ...(this.nodes.get(name)?.subscriptions.values() ?? []),

@@ -213,6 +213,10 @@ export class RedisNodes implements NodeStore {
     return this.subscriptions.ofNode(node);
   }
 
+  countSubscriptions(node: string): Promise<number> {
+    return this.subscriptions.count(node);
+  }
+
   subscriptionsOf(bare: string): Promise<SubscriptionRecord[]> {
     return this.subscriptions.of(bare);
   }

@@ -158,6 +158,10 @@ export class RedisSubscriptions {
     return [...records.values()];
   }
 
+  async count(node: string): Promise<number> {
+    return (await new Request(this.redis).read('HLEN', this.keys.subscriptions(node))) as number;
+  }
+
   /** The index of each subscription that a node had when it was removed is made right, without anybody waiting for it. */
   settleRemoved(node: string, removed: string): void {
     this.removed.set(removed, node);
