@@ -303,6 +303,12 @@ export const schema = z.strictObject({
         ),
       sessions_per_account: whole(1).default(100).describe('Sessions that one account may have at once.'),
       nodes_per_owner: whole(1).default(1000).describe('Pub-sub nodes that one account may have created.'),
+      subscriptions_per_account: whole(1)
+        .default(10_000)
+        .describe('Subscriptions that one account may have, of its bare JID and all its resources together.'),
+      affiliations_per_node: whole(1)
+        .default(10_000)
+        .describe('Entities that may be affiliated with one node (owners, publishers, members, outcasts).'),
       items_per_node: whole(1)
         .default(100_000)
         .describe('Items that a node may keep: what pubsub#max_items=max stands for.'),

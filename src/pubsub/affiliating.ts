@@ -60,9 +60,11 @@ export async function setAffiliations(
     else if (affiliation !== undefined) wanted.set(bare, affiliation);
     if (bare !== undefined) listed.add(bare);
   }
+  const { enabled, affiliations_per_node: limit } = engine.config.limits;
+  const most = enabled && !actor.admin ? limit : Infinity;
   let verdict: Verdict | undefined;
   const record = await engine.store.nodes.update(name, (node) => {
-    verdict = judge(node.affiliations, wanted);
+    verdict = judge(node.affiliations, wanted, most);
     return verdict.changed.size === 0 ? undefined : { ...node, affiliations: verdict.affiliations };
   });
   if (record === undefined || verdict === undefined) return new Refusal('node-not-found');
@@ -86,8 +88,8 @@ interface Verdict {
   refused: RefusedEntry[];
 }
 
-/** What of the wishes the state chart allows (§4.1), with at least one owner left (§8.9.2.4). */
-export function judge(now: Record<string, Affiliation>, wanted: ReadonlyMap<string, string>): Verdict {
+/** What of the wishes the state chart allows (§4.1), with at least one owner left (§8.9.2.4), and at most so many affiliated. */
+export function judge(now: Record<string, Affiliation>, wanted: ReadonlyMap<string, string>, most = Infinity): Verdict {
   const after = new Map(Object.entries(now));
   const changed = new Set<string>();
   const refused: RefusedEntry[] = [];
@@ -98,7 +100,8 @@ export function judge(now: Record<string, Affiliation>, wanted: ReadonlyMap<stri
     const before = after.get(bare) ?? 'none';
     if (value === before) continue;
     const lastOwner = before === 'owner' && owners === 1;
-    if (!isAffiliation(value) || !TRANSITIONS[before].includes(value) || lastOwner) {
+    const full = before === 'none' && after.size >= most;
+    if (!isAffiliation(value) || !TRANSITIONS[before].includes(value) || lastOwner || full) {
       refused.push({ jid: bare, value: before });
       continue;
     }

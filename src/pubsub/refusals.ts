@@ -28,6 +28,8 @@ export const REFUSALS = {
   'closed-node': { condition: 'not-allowed', detail: 'closed-node' },
   /** §6.1.3.7. */
   'pending-subscription': { condition: 'not-authorized', detail: 'pending-subscription' },
+  /** §6.1.3.9. */
+  'too-many-subscriptions': { condition: 'policy-violation', type: 'wait', detail: 'too-many-subscriptions' },
   /** §6.2.3.2. */
   'no-such-subscriber': { condition: 'unexpected-request', type: 'cancel', detail: 'not-subscribed' },
   /** §6.3.4.2. */

@@ -4,7 +4,7 @@ import type { Actor, Engine } from './engine.js';
 import { secretId } from './ids.js';
 import type { NodeFacts } from './node.js';
 import { Refusal, type RefusedEntry } from './refusals.js';
-import { type Reference, admit, dismiss } from './subscribing.js';
+import { type Reference, admit, dismiss, tooMany } from './subscribing.js';
 import { isActive } from './subscriptions.js';
 
 /** XEP-0060 §8.8.1: who is subscribed; those who wait are not listed. */
@@ -36,7 +36,7 @@ export async function setSubscriptions(
   if (known instanceof Refusal) return known;
   const list: RefusedEntry[] = [];
   for (const wish of wishes) {
-    const refused = await setSubscription(engine, name, known.facts, wish);
+    const refused = await setSubscription(engine, actor, name, known.facts, wish);
     if (refused !== undefined) list.push(refused);
   }
   return list.length === 0
@@ -46,6 +46,7 @@ export async function setSubscriptions(
 
 async function setSubscription(
   engine: Engine,
+  actor: Actor,
   name: string,
   facts: NodeFacts,
   { jid, state, subid }: SubscriptionChange,
@@ -61,6 +62,7 @@ async function setSubscription(
   }
   // An owner's word is the approval, but not against the affiliation that it gave.
   if (state !== 'subscribed' || facts.maySubscribe(subscriber.bare) === 'no') return refused;
+  if (before === undefined && (await tooMany(engine, actor, subscriber.bare)) !== undefined) return refused;
   const fresh = { node: name, jid: subscriber.full, bare: subscriber.bare, subid: secretId(), created: Date.now() };
   const added = await admit(engine, before ?? { ...fresh, state: 'pending' }, before === undefined);
   return added ? undefined : refused;

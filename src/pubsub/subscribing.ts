@@ -58,7 +58,9 @@ export async function subscribe(
     options: { ...options },
     created: before?.created ?? Date.now(),
   };
-  const refused = await put(engine, subscription);
+  const refused =
+    (before === undefined ? await tooMany(engine, actor, subscriber.bare) : undefined) ??
+    (await put(engine, subscription));
   if (refused !== undefined) return refused;
   if (subscription.state === 'pending') {
     engine.notices.authorization(facts.owners(), subscription);
@@ -143,6 +145,13 @@ export async function subscriptionsOf(
   }
   const all = await engine.store.nodes.subscriptionsOf(actor.jid.bare);
   return node === undefined ? all : all.filter((subscription) => subscription.node === node);
+}
+
+/** The subscriber may not have one more. Each session reads all of them, so there must be an end. */
+export async function tooMany(engine: Engine, actor: Actor, bare: string): Promise<Refusal | undefined> {
+  const { enabled, subscriptions_per_account: most } = engine.config.limits;
+  if (!enabled || actor.admin || (await engine.store.nodes.countSubscriptionsOf(bare)) < most) return undefined;
+  return new Refusal('too-many-subscriptions', `an account may have ${most} subscriptions`);
 }
 
 // --- changes of state ----------------------------------------------------------------------------------------------------------

@@ -124,6 +124,8 @@ export interface NodeStore {
   countSubscriptions(node: string): Promise<number>;
   /** Of a bare JID and all its full JIDs, over all nodes. */
   subscriptionsOf(bare: string): Promise<SubscriptionRecord[]>;
+  /** How many those are; those of a node that was just deleted may still count. */
+  countSubscriptionsOf(bare: string): Promise<number>;
 }
 
 export interface ItemRecord {

@@ -493,6 +493,61 @@ describe('service policy', () => {
     await other.create('b', { max_items: '5' });
   });
 
+  it('limits the subscriptions of an account, also those that owners make (§6.1.3.9), unless limits are off', async () => {
+    for (const enabled of [true, false]) {
+      const world = new World({
+        change: ({ limits }) => {
+          limits.enabled = enabled;
+          limits.subscriptions_per_account = 2;
+        },
+      });
+      const user = await world.login('user@localhost/r');
+      for (const node of ['a', 'b', 'c']) await user.create(node);
+      await user.subscribe('a');
+      await user.subscribe('a', 'user@localhost/r');
+      await user.subscribe('a');
+      const subscribe = `<pubsub xmlns='${NS}'><subscribe node='c' jid='user@localhost'/></pubsub>`;
+      const subscribed = `<subscription jid='user@localhost' subscription='subscribed'/>`;
+      const answers = [
+        await user.iq('set', subscribe),
+        await user.iq(
+          'set',
+          `<pubsub xmlns='${NS}#owner'><subscriptions node='b'>${subscribed}</subscriptions></pubsub>`,
+        ),
+      ].map((answer) =>
+        answer instanceof StanzaError ? [answer.type, answer.condition, answer.application?.name] : undefined,
+      );
+      const refused = [
+        ['wait', 'policy-violation', 'too-many-subscriptions'],
+        ['modify', 'not-acceptable', undefined],
+      ];
+      expect(answers).toEqual(enabled ? refused : [undefined, undefined]);
+      await user.set(`<unsubscribe node='a' jid='user@localhost/r'/>`);
+      await user.subscribe('c');
+    }
+  });
+
+  it('limits how many are affiliated with a node', async () => {
+    const world = new World({ change: ({ limits }) => (limits.affiliations_per_node = 2) });
+    const owner = await world.login('owner@localhost/r');
+    await owner.create('a');
+    const change = (list: string): Promise<unknown> =>
+      owner.iq('set', `<pubsub xmlns='${NS}#owner'><affiliations node='a'>${list}</affiliations></pubsub>`);
+    const member = (user: string, affiliation = 'member'): string =>
+      `<affiliation jid='${user}@localhost' affiliation='${affiliation}'/>`;
+    const refused = (await change(member('one') + member('two'))) as StanzaError;
+    expect([
+      refused.condition,
+      refused
+        .payload!.child('affiliations')!
+        .elements()
+        .map((e) => e.attr('jid')),
+    ]).toEqual(['not-acceptable', ['two@localhost']]);
+    expect(await change(member('one', 'publisher'))).toBeUndefined();
+    expect(await change(member('one', 'none'))).toBeUndefined();
+    expect(await change(member('two'))).toBeUndefined();
+  });
+
   it('lets administrators do what owners may', async () => {
     const world = new World();
     const owner = await world.login('owner@localhost/r');

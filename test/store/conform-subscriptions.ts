@@ -97,6 +97,25 @@ export function subscriptionsConform(given: Given): void {
     expect(jids(await nodes.subscriptionsOfNode('n2'))).toEqual([`${bare}x`, `${bare}/日本`].sort());
   });
 
+  test('subscriptions of a bare JID are counted', async () => {
+    const { nodes } = given();
+    for (const name of ['counted-1', 'counted-2']) await nodes.create(node(name));
+    const count = () => nodes.countSubscriptionsOf('counter@capulet.lit');
+    expect(await count()).toBe(0);
+    for (const jid of [
+      'counter@capulet.lit',
+      'counter@capulet.lit/a',
+      'counter@capulet.lit.example',
+      'counter@capulet.li',
+    ])
+      for (const name of ['counted-1', 'counted-2']) await nodes.putSubscription(subscription(name, jid));
+    await nodes.putSubscription(subscription('counted-1', 'counter@capulet.lit'));
+    expect(await count()).toBe(4);
+    await nodes.removeSubscription('counted-1', 'counter@capulet.lit/a');
+    expect(await count()).toBe(3);
+    for (const name of ['counted-1', 'counted-2']) await nodes.remove(name);
+  });
+
   test('subscriptions made before a node was deleted do not come back with its name', async () => {
     const { nodes } = given();
     await nodes.create(node('reborn'));

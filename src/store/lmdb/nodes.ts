@@ -241,6 +241,10 @@ export class LmdbNodes implements NodeStore {
     });
   }
 
+  countSubscriptionsOf(bare: string): Promise<number> {
+    return read(this.environment, () => this.environment.tables.subscribers.getKeysCount(startingWith(part(bare))));
+  }
+
   private incarnationOf(name: string): number | undefined {
     const bytes = this.environment.tables.heads.getBinaryFast(name);
     return bytes && this.head.load(bytes, bytes.length).incarnation;

@@ -143,6 +143,10 @@ export class MemoryNodes implements NodeStore {
     return this.nodes.get(node)?.subscriptions.size ?? 0;
   }
 
+  async countSubscriptionsOf(bare: string): Promise<number> {
+    return (await this.subscriptionsOf(bare)).length;
+  }
+
   async subscriptionsOf(bare: string): Promise<SubscriptionRecord[]> {
     const all = [...this.subscribed.of(bare)].flatMap((name) => [
       ...(this.nodes.get(name)?.subscriptions.values() ?? []),

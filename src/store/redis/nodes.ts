@@ -217,6 +217,10 @@ export class RedisNodes implements NodeStore {
     return this.subscriptions.count(node);
   }
 
+  countSubscriptionsOf(bare: string): Promise<number> {
+    return this.subscriptions.countOf(bare);
+  }
+
   subscriptionsOf(bare: string): Promise<SubscriptionRecord[]> {
     return this.subscriptions.of(bare);
   }

@@ -174,6 +174,10 @@ export class RedisSubscriptions {
     });
   }
 
+  countOf(bare: string): Promise<number> {
+    return this.indexes.count(new Request(this.redis), (entry) => this.entryOf(bare, entry));
+  }
+
   async of(bare: string): Promise<SubscriptionRecord[]> {
     const request = new Request(this.redis);
     const { entries, pending } = await this.indexes.all(request, this.index(bare));
