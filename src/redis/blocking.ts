@@ -1,6 +1,6 @@
 import { Redis as Client } from 'ioredis';
-import { Question, sendAlone } from './command.js';
-import { faultOf } from './faults.js';
+import { Question, Remark, sendAlone } from './command.js';
+import { type Fault, faultOf } from './faults.js';
 import { type BlockingRedis, type RedisArgument, RedisUnavailable } from './redis.js';
 import type { Servers } from './servers.js';
 import { type Settings, STUCK_MS, addressOf, clientOptions } from './settings.js';
@@ -16,6 +16,8 @@ export class Blocking implements BlockingRedis {
   private client: Client | undefined;
   /** What the client was connected to. */
   private address: string | undefined;
+  /** Who has the key while its slot is on its way, as the one `instead` of whom it is to be asked has said. */
+  private asked: { address: string; instead: string } | undefined;
   private closed = false;
 
   constructor(
@@ -28,6 +30,7 @@ export class Blocking implements BlockingRedis {
   async call(command: string, args: readonly RedisArgument[]): Promise<unknown> {
     const client = await this.connected();
     const question = new Question(command, args);
+    if (this.address === this.asked?.address) sendAlone(client, new Remark('ASKING', []));
     sendAlone(client, question);
     const bound = blockMs(args) + STUCK_MS;
     const late = bound === Infinity ? undefined : setTimeout(() => client.stream.destroy(), bound);
@@ -36,10 +39,7 @@ export class Blocking implements BlockingRedis {
     } catch (error) {
       const fault = faultOf(error as Error);
       if (fault.kind === 'refused') throw error;
-      if (fault.kind === 'moved') {
-        const from = this.servers.of(this.slot);
-        if (from !== undefined) this.servers.moved(fault.slot, fault.address, from);
-      }
+      if (fault.kind === 'moved' || fault.kind === 'ask') this.redirected(fault);
       if (fault.kind === 'lost' || fault.kind === 'moved') this.drop(client);
       if (fault.kind === 'wait' && fault.stale) {
         this.drop(client);
@@ -51,6 +51,14 @@ export class Blocking implements BlockingRedis {
     }
   }
 
+  private redirected({ kind, slot, address }: Extract<Fault, { address: string }>): void {
+    const from = this.servers.of(this.slot);
+    this.asked = undefined;
+    if (from === undefined) return;
+    if (kind === 'moved') this.servers.moved(slot, address, from);
+    else this.asked = { address: this.servers.at(address, from).address, instead: from.address };
+  }
+
   private async connected(): Promise<Client> {
     if (this.closed) throw new RedisUnavailable('The connection was closed.');
     const server = this.servers.of(this.slot);
@@ -58,19 +66,22 @@ export class Blocking implements BlockingRedis {
       void this.servers.refresh();
       throw new RedisUnavailable('Nobody serves the key at the moment.');
     }
-    if (this.client?.status === 'ready' && this.address === server.address) return this.client;
+    // It is there for good, or nobody knows any more.
+    if (this.asked?.instead !== server.address) this.asked = undefined;
+    const at = this.asked?.address ?? server.address;
+    if (this.client?.status === 'ready' && this.address === at) return this.client;
     if (this.client !== undefined) this.drop(this.client);
-    const address = this.settings.kind === 'sentinel' ? undefined : addressOf('redis', server.address);
+    const address = this.settings.kind === 'sentinel' ? undefined : addressOf('redis', at);
     const client = new Client({ ...clientOptions(this.settings, address), retryStrategy: () => null });
     this.client = client;
-    this.address = server.address;
+    this.address = at;
     client.on('error', () => undefined);
     const late = setTimeout(() => client.disconnect(), 2 * STUCK_MS);
     try {
       await client.connect();
     } catch (error) {
       this.drop(client);
-      throw new RedisUnavailable(`There is no connection to ${server.address}.`, { cause: error });
+      throw new RedisUnavailable(`There is no connection to ${at}.`, { cause: error });
     } finally {
       clearTimeout(late);
     }

@@ -4,6 +4,7 @@ import { inboxKey } from '../../src/cluster/hosts/keys.js';
 import { clusterCounters } from '../../src/metrics/cluster.js';
 import { counters } from '../../src/metrics/counters.js';
 import type { RedisArgument } from '../../src/redis/redis.js';
+import { slotOf } from '../../src/redis/slot.js';
 import { RedisCluster, RedisServer, redisInstalled, until } from '../support/redis.js';
 import { connected, host, type Host } from './hosts.js';
 
@@ -334,6 +335,26 @@ describe.skipIf(!redisInstalled)('leases', () => {
 });
 
 describe.skipIf(!redisInstalled)('the bus between hosts on a Redis Cluster', () => {
+  test('goes on while the slot of an inbox is on its way to another master, however long that takes', async () => {
+    const cluster = await RedisCluster.start();
+    onTestFinished(() => cluster.stop());
+    const counting = new Counting();
+    const all = await connected(2, { redis: cluster.config(), leaseSeconds: 10 }, (one) => counting.watch(one));
+    const send = async (): Promise<void> => {
+      await Promise.all(all.map(({ bus }) => counting.send(bus, 100)));
+      await counting.complete();
+    };
+    const tag = '{w2}';
+    const from = await cluster.ownerOf(tag);
+    const [one, other] = (await cluster.owners()).map(({ server }) => server).filter((server) => server !== from);
+    await send();
+    await cluster.moveSlot(slotOf(tag), one!, send, send);
+    await send();
+    await cluster.moveSlot(slotOf(tag), other!, send, send);
+    await send();
+    expect(counting.events.filter((event) => event.includes('down'))).toEqual([]);
+  });
+
   test('goes on when the master of an inbox dies', async () => {
     const cluster = await RedisCluster.start({ replicas: 1 });
     onTestFinished(() => cluster.stop());

@@ -302,8 +302,16 @@ export class RedisCluster {
     });
   }
 
-  /** Moves a slot and its keys to another master while all goes on, as resharding does. `between` is done when half of it is moved. */
-  async moveSlot(slot: number, to: RedisServer, between: () => Promise<void> = async () => undefined): Promise<void> {
+  /**
+   * Moves a slot and its keys to another master while all goes on, as resharding does. `between` is done before the first key is moved,
+   * `behind` when the last is, and nobody knows.
+   */
+  async moveSlot(
+    slot: number,
+    to: RedisServer,
+    between: () => Promise<void> = async () => undefined,
+    behind: () => Promise<void> = async () => undefined,
+  ): Promise<void> {
     const owners = await this.owners();
     const from = owners.find(({ slots }) => slots.some(([first, last]) => first <= slot && slot <= last))!;
     const target = owners.find(({ server }) => server === to)!;
@@ -315,6 +323,7 @@ export class RedisCluster {
       if (keys.length === 0) break;
       for (const key of keys) await from.server.command('MIGRATE', to.host, to.port, key, 0, 5000);
     }
+    await behind();
     for (const { server } of [target, from, ...owners])
       await server.command('CLUSTER', 'SETSLOT', slot, 'NODE', target.id);
   }
