@@ -188,11 +188,15 @@ export class Connection {
     if (this.client.status === 'ready') this.client.disconnect(true);
   }
 
+  /** The server owes answers, or the handshake. */
+  get owed(): boolean {
+    return this.unanswered > 0 || this.client.status === 'connect';
+  }
+
   /** `elapsed` milliseconds went by in which this process had time to read. */
   tick(elapsed: number): void {
-    const { stream, status } = this.client;
-    const owed = this.unanswered > 0 || status === 'connect';
-    if (!owed || stream === undefined || stream.bytesRead !== this.bytesRead) {
+    const { stream } = this.client;
+    if (!this.owed || stream === undefined || stream.bytesRead !== this.bytesRead) {
       this.quiet = 0;
       this.bytesRead = stream?.bytesRead ?? 0;
       return;

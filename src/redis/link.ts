@@ -250,7 +250,7 @@ export class Link implements Redis, Owner {
       this.probed = this.now;
       for (const probe of this.probes) probe.probe();
     }
-    if (this.open.size > 0 || !this.up) return;
+    if (this.open.size > 0 || !this.up || this.health.connections().some(({ owed }) => owed)) return;
     clearInterval(this.timer);
     this.timer = undefined;
   }
@@ -264,6 +264,7 @@ export class Link implements Redis, Owner {
   }
 
   async masters(): Promise<RedisNode[]> {
+    this.wake();
     await this.servers.refresh();
     return this.servers.all().map((connection) => nodeOf(connection, () => this.wake()));
   }

@@ -150,6 +150,11 @@ describe.skipIf(!redisInstalled)('a link to a single Redis', () => {
     expect(others).toEqual([]);
     expect(master!.address).toBe(server.address);
     expect(String(await master!.call('INFO', ['server']))).toContain('redis_version');
+    // Nobody waits for ever for one that stands still, though nothing else is asked of it.
+    server.pause();
+    await expect(master!.call('INFO', ['server'])).rejects.toThrow(RedisUnavailable);
+    server.resume();
+    await until('the link', () => redis.up);
   });
 });
 
