@@ -73,6 +73,26 @@ describe.skipIf(!redisInstalled)('workers of many hosts', () => {
     expect((await server.keys()).filter((key) => !/:(epoch|numbers|state):/.test(key))).toEqual([]);
   });
 
+  test('leave nothing in their inboxes when all is read, acknowledgements alone neither', async () => {
+    const a = await enter(1);
+    const b = await enter(1);
+    const [from] = a.numbers as [number];
+    const [to] = b.numbers as [number];
+    const inbox = async ({ host, numbers: [n] }: typeof a): Promise<string> =>
+      `thrum:inbox:${await host.ask<number>(n!, 'epoch')}:{w${n}}`;
+    const [there, here] = [await inbox(a), await inbox(b)];
+    const empty = async (): Promise<boolean> =>
+      (await server.command('XLEN', there)) === 0 && (await server.command('XLEN', here)) === 0;
+    const last = async (): Promise<string> =>
+      String(((await server.command('XINFO', 'STREAM', there)) as unknown[])[7]);
+    await b.host.ask(to, 'barrier');
+    await until('empty inboxes', empty);
+    const before = await last();
+    await a.host.ask(from, 'burst', { frames: 1, perTick: 1 });
+    await until('an acknowledgement', async () => (await last()) !== before);
+    await until('empty inboxes', empty);
+  });
+
   test('clean up once after one that was killed with its whole host', async () => {
     const a = await enter(2);
     const b = await enter(2);

@@ -98,7 +98,8 @@ export class Inbox {
       const fields = entries[i]![1];
       if (fields === null) continue;
       clusterCounters.batchesIn++;
-      for (let j = 1; j < fields.length; j += 2) this.readBytes += fields[j]!.length;
+      // The envelope counts, too: a batch may carry nothing but it.
+      for (const field of fields) this.readBytes += field.length;
       try {
         const handled = this.options.handle(fields);
         if (handled !== undefined) await handled;

@@ -161,7 +161,7 @@ export class Moving {
       return JSON.parse(answer.toString()) as Welcome;
     } catch (error) {
       if (!(error instanceof PeerGone))
-        this.context.log.error({ err: error, worker }, 'no answer about a session that moves');
+        this.context.log.error({ err: error, number: worker }, 'no answer about a session that moves');
       return undefined;
     }
   }
