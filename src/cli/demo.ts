@@ -3,7 +3,7 @@ import type { Config } from '../config/config.js';
 import { login, type Login, type LoginOptions } from './client/account.js';
 import { disconnect } from './client/connect.js';
 import { makeSensors, runSensors, type Sensor } from './client/fleet.js';
-import { conditionOf, PubSubClient } from './client/pubsub.js';
+import { conditionOf, PubSubClient, Refusal } from './client/pubsub.js';
 import { readingOf } from './client/reading.js';
 import { CliError } from './failure.js';
 import { Fleet } from './render/dashboard.js';
@@ -89,8 +89,8 @@ async function present(
       sending: (id: string, now: number) => void underway.set(id, now),
       published: () => void fleet.published++,
       failed: (id: string, error: Error) => {
-        // A lost connection is made again by itself; what the broker refuses it will refuse again.
-        if (conditionOf(error) !== undefined) throw error;
+        // A lost connection is made again by itself; what the broker refuses for good it will refuse again.
+        if (error instanceof Refusal && !error.wait) throw error;
         underway.delete(id);
         fleet.failed++;
       },

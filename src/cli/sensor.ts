@@ -1,7 +1,7 @@
 import type { Config } from '../config/config.js';
 import { login, type LoginOptions } from './client/account.js';
 import { disconnect } from './client/connect.js';
-import { conditionOf, PubSubClient } from './client/pubsub.js';
+import { conditionOf, PubSubClient, Refusal } from './client/pubsub.js';
 import { RandomWalk, readingElement, readingText } from './client/reading.js';
 import { CliError } from './failure.js';
 import { milliseconds } from './render/stats.js';
@@ -49,7 +49,8 @@ async function publishReadings(pubsub: PubSubClient, options: SensorOptions, sig
     const said = await pubsub.publish(options.node, `${session}-${number}`, readingElement(reading)).then(
       () => `kept after ${milliseconds(performance.now() - began)}`,
       (error: Error) => {
-        // A lost connection is made again by itself; what the broker refuses it will refuse again.
+        // A lost connection is made again by itself; what the broker refuses for good it will refuse again.
+        if (error instanceof Refusal && error.wait) return `not kept, may do later: ${error.condition}`;
         if (conditionOf(error) !== undefined) throw error;
         return `unanswered: ${error.message}`;
       },

@@ -15,6 +15,9 @@ export interface WatchOptions extends LoginOptions {
   count?: number;
 }
 
+/** Before a subscription is asked for again. */
+const RETRY_MS = 2_000;
+
 /** Milliseconds between two drawings of the screen. */
 const FRAME_MS = 200;
 
@@ -62,7 +65,11 @@ export async function watch(config: Config, node: string, options: WatchOptions)
         lost = false;
         void begin().then(
           (id) => (subid = id),
-          () => note('cannot subscribe again'),
+          () => {
+            if (xmpp.status !== 'online' || ended.aborted) return;
+            note('cannot subscribe again, trying');
+            setTimeout(again, RETRY_MS);
+          },
         );
       };
       const cut = () => {

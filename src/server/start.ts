@@ -32,6 +32,9 @@ const version = (
  */
 const WORKER_FLAGS = [...process.execArgv, '--min-semi-space-size=16', '--no-parallel-scavenge'];
 
+/** How long one of these may take, beside what is waited for Redis: many iterations take seconds. */
+const ADMIN_MS = 30_000;
+
 /** The operations of {@link Operations} that the control socket passes on to a worker. */
 const OPERATIONS = [
   'user.add',
@@ -108,11 +111,13 @@ async function serve(
     if (worker === undefined) throw new Error('no worker is running at the moment; try again');
     return worker;
   };
+  // Whatever it waits for says so first.
+  const patience = ADMIN_MS + config.redis.patience_seconds * 1000;
+  const ask = (name: keyof Operations, args: unknown): Promise<unknown> =>
+    supervisor.ask(first(), 'admin', { name, args }, patience);
   let started: Started | undefined;
   const control = new ControlServer(config.data_dir, {
-    ...Object.fromEntries(
-      OPERATIONS.map((name) => [name, (args: never) => supervisor.ask(first(), 'admin', { name, args })]),
-    ),
+    ...Object.fromEntries(OPERATIONS.map((name) => [name, (args: never) => ask(name, args)])),
     status: () => started && status(started),
     // Of the account of `thrum sensor`, `watch` and `demo`: nothing to remember, and all hosts say the same.
     'demo.password': () => createHmac('sha256', secrets.secret).update('demo').digest('base64url'),
@@ -150,7 +155,7 @@ async function serve(
       c2s_tls: listeners.c2s_tls,
       http: settings.httpPort,
       https: settings.httpsPort,
-      admin: await firstAdmin(config, (name, args) => supervisor.ask(first(), 'admin', { name, args })),
+      admin: await firstAdmin(config, ask),
     };
   } catch (error) {
     await stop.now();

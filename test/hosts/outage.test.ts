@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { ended, start, thrum } from '../cli/spawn.js';
 import { RawClient } from '../support/client.js';
 import { RedisServer, redisInstalled, until } from '../support/redis.js';
 import type { TestServer } from '../support/server.js';
@@ -67,6 +68,24 @@ describe.skipIf(!redisInstalled)('a Redis that goes away', () => {
     if (how === 'killed') await redis.restart();
     else redis.resume();
     await whole(`after-${how}`);
+  });
+
+  test('is told to who administers, and does not end thrum sensor', async () => {
+    const folder = ['--set', `data_dir=${a.dataDir}`];
+    const child = start(a.dataDir, ['sensor', '--interval', '0.1', '--node', 'simulated', ...folder]);
+    const over = ended(child);
+    const said = { out: '' };
+    child.stdout.on('data', (chunk) => (said.out += String(chunk)));
+    await until('a reading', () => /kept after/.test(said.out));
+    await redis.kill();
+    const { code, err } = await thrum(a.dataDir, ['user', 'list', ...folder]);
+    expect([code, err]).toEqual([1, expect.stringMatching(/^thrum: Redis did not do .* within /)]);
+    await until('a refusal', () => /not kept, may do later: internal-server-error/.test(said.out));
+    await redis.restart();
+    await until('a reading after it', () => /may do later[^]*kept after/.test(said.out));
+    child.kill('SIGTERM');
+    expect((await over).code).toBe(0);
+    await whole('after-sensor');
   });
 
   test('that comes back in time costs a publish nothing but time', async () => {

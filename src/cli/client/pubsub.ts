@@ -15,7 +15,11 @@ export interface Item {
 
 /** The server's refusal of a request (RFC 6120 §8.3.3). */
 export class Refusal extends Error {
-  constructor(readonly condition: string) {
+  constructor(
+    readonly condition: string,
+    /** The same request may do later (RFC 6120 §8.3.2). */
+    readonly wait: boolean,
+  ) {
     super(`refused: ${condition}`);
   }
 }
@@ -124,7 +128,8 @@ export class PubSubClient {
         clearTimeout(timer);
         this.waiting.delete(id);
         if (answer instanceof Error) reject(answer);
-        else if (answer.attrs['type'] === 'error') reject(new Refusal(conditionIn(answer)));
+        else if (answer.attrs['type'] === 'error')
+          reject(new Refusal(conditionIn(answer), answer.getChild('error')?.attrs['type'] === 'wait'));
         else resolve(answer.getChildElements()[0]);
       };
       const timer = setTimeout(() => settle(new Error('no answer')), ANSWER_TIMEOUT_MS);
