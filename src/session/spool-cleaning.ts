@@ -36,7 +36,8 @@ export class SpoolCleaning {
     for (; messages < names.length && !isBack(worker, epoch); messages += PORTION)
       await this.reroute(key, names.slice(messages, messages + PORTION));
     messages = Math.min(messages, names.length);
-    if (messages > 0) log.info({ number: worker, messages }, 'messages that a dead worker had not got rid of were routed anew');
+    if (messages > 0)
+      log.info({ number: worker, messages }, 'messages that a dead worker had not got rid of were routed anew');
     // Where it was only away it has them still, and removes this when it has written them anew; unless it dies over that.
     while ((await redis.call('EXISTS', [key])) !== 0) {
       if (!isBack(worker, epoch)) return this.cleanUp(worker, epoch);
