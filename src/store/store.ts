@@ -33,6 +33,9 @@ export class StoreError extends Error {
   }
 }
 
+/** About what a write that waits takes of memory beside what it writes, in bytes. */
+export const WAITING_BYTES = 500;
+
 /** SCRAM keys of one hash (RFC 5802 §3); passwords themselves are never stored. */
 export interface ScramKeys {
   salt: Uint8Array;

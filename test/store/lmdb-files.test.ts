@@ -4,7 +4,7 @@ import { setImmediate as turn } from 'node:timers/promises';
 import { open as openLmdb } from 'lmdb';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { openStore } from '../../src/store/open.js';
-import { StoreError } from '../../src/store/store.js';
+import { type Store, StoreError } from '../../src/store/store.js';
 import { another, build, folder, opened } from './processes.js';
 import { account, ids, item, node, subscription } from './records.js';
 
@@ -30,6 +30,11 @@ async function entries(path: string): Promise<Record<string, number>> {
   });
   await root.close();
   return Object.fromEntries(found);
+}
+
+/** So many bytes may wait to be written. */
+function narrow(store: Store, bytes: number): void {
+  (store as unknown as { writer: { queueBytes: number } }).writer.queueBytes = bytes;
 }
 
 describe('the files of the LMDB store', () => {
@@ -113,8 +118,9 @@ describe('the files of the LMDB store', () => {
     const removed = store.nodes.remove('a');
     // The next commit has more to write than may wait, just when the wiping would join it.
     await turn();
+    narrow(store, 2 ** 20);
     const payload = Buffer.alloc(2 ** 20);
-    const writes = Array.from({ length: 66 }, () => store.items.publish('many', item('large', { payload }), 1));
+    const writes = Array.from({ length: 2 }, () => store.items.publish('many', item('large', { payload }), 1));
     await Promise.allSettled([removed, ...writes]);
     await store.nodes.remove('b');
     let left = Infinity;
@@ -149,6 +155,46 @@ describe('the files of the LMDB store', () => {
     await store.nodes.remove('many');
     await store.nodes.create(node('many'));
     expect(await store.nodes.countSubscriptions('many')).toBe(0);
+  });
+
+  test('what waits for the disk is bounded, also what is committed and waits to be on it', async () => {
+    const held = await opened(folder());
+    const payload = Buffer.of();
+    await held.nodes.create(node('n'));
+    narrow(held, 2 ** 20);
+    await held.hold!();
+    const small = Array.from({ length: 4000 }, (_, n) => held.items.publish('n', item(`${n}`, { payload }), 10));
+    held.release!();
+    const refused = (await Promise.allSettled(small)).filter(({ status }) => status === 'rejected').length;
+    // Each takes memory beside its payload.
+    expect(refused).toBeGreaterThan(2000);
+
+    const slow = await openStore({ kind: 'lmdb', path: folder(), durability: 'flush' });
+    await slow.nodes.create(node('n'));
+    const { environment, writer } = slow as unknown as {
+      environment: { sync(): Promise<void> };
+      writer: { settled(): Promise<void> };
+    };
+    const sync = environment.sync.bind(environment);
+    let release = (): void => undefined;
+    const stall = new Promise<void>((resolve) => (release = resolve));
+    environment.sync = () => stall.then(sync);
+    narrow(slow, 2 ** 20);
+    const publish = () => slow.items.publish('n', item('large', { payload: Buffer.alloc(300_000) }), 10);
+    const waiting: Promise<boolean>[] = [];
+    for (let n = 0; n < 8; n++) {
+      const written = publish();
+      written.catch(() => undefined);
+      waiting.push(written);
+      await writer.settled();
+    }
+    await expect(publish()).rejects.toThrow('More is written than the disk takes');
+    release();
+    const states = (await Promise.allSettled(waiting)).map(({ status }) => status);
+    expect(states.slice(0, 3)).toEqual(['fulfilled', 'fulfilled', 'fulfilled']);
+    expect(states).toContain('rejected');
+    for (let n = 0; n < 8; n++) expect(await publish()).toBe(true);
+    await slow.close();
   });
 
   test('a store of another version is refused with a sentence', async () => {

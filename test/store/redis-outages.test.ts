@@ -6,7 +6,7 @@ import { slotOf } from '../../src/redis/slot.js';
 import { openStore } from '../../src/store/open.js';
 import { type Store, StoreError } from '../../src/store/store.js';
 import { RedisCluster, RedisServer, redisInstalled, until } from '../support/redis.js';
-import { ids, item, node } from './records.js';
+import { ids, item, node, subscription } from './records.js';
 
 const ON_DISK = ['--appendonly', 'yes', '--appendfsync', 'always'];
 const closing: (() => Promise<void>)[] = [];
@@ -149,6 +149,30 @@ describe.skipIf(!redisInstalled)('a store on one Redis', () => {
     server.resume();
     await Promise.all(answers);
     expect(ids((await store.items.page('node', { limit: 1000 }))!.items)).toEqual(range(0, 51));
+  });
+
+  test('what waits for a Redis that is away is bounded', async () => {
+    const { store, redis } = await opened(server);
+    await store.nodes.create(node('node'));
+    (store as unknown as { lanes: { queueBytes: number } }).lanes.queueBytes = 2 ** 20;
+    server.pause();
+    const few = store.items.publish('node', item('x', { payload: Buffer.of() }), 10);
+    await until('the link to notice', () => !redis.up);
+    // Each takes memory beside its payload.
+    const many = Array.from({ length: 4000 }, (_, n) =>
+      n >= 600
+        ? store.items.publish('node', item(`${n}`, { payload: Buffer.of() }), 10)
+        : store.nodes.putSubscription(subscription('node', `${n}@x`)),
+    );
+    const outcomes = Promise.allSettled(many);
+    await expect(store.items.retract('node', ['x'])).rejects.toThrow('More is written than Redis takes');
+    server.resume();
+    expect(await few).toBe(true);
+    const refused = (await outcomes).filter(({ status }) => status === 'rejected').length;
+    expect(refused).toBeGreaterThan(1500);
+    expect(refused).toBeLessThan(3000);
+    await publish(store, 'again');
+    expect(await store.items.retract('node', ['again'])).toEqual(['again']);
   });
 
   test('values that are none are told as damaged', async () => {

@@ -1,4 +1,11 @@
-import type { ItemPage, ItemQuery, ItemRecord, ItemStore, StoreError } from '../store.js';
+import {
+  type ItemPage,
+  type ItemQuery,
+  type ItemRecord,
+  type ItemStore,
+  type StoreError,
+  WAITING_BYTES,
+} from '../store.js';
 import type { Arena } from './arena.js';
 import { Changes } from './changes.js';
 import type { Environment } from './environment.js';
@@ -119,7 +126,7 @@ export class LmdbItems implements ItemStore {
     const room = itemRoom(item);
     const memory = arena.room(room);
     const value = arena.take(memory, encodeItem(item, memory, arena.offset));
-    writer.charge(room);
+    writer.charge(room + WAITING_BYTES);
     if (this.epoch !== writer.epoch) {
       this.epoch = writer.epoch;
       this.steps.clear();

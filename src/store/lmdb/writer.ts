@@ -1,5 +1,5 @@
 import { storeLatency } from '../../metrics/histogram.js';
-import { StoreError } from '../store.js';
+import { StoreError, WAITING_BYTES } from '../store.js';
 import { Arena } from './arena.js';
 import type { Environment } from './environment.js';
 import { commitError } from './errors.js';
@@ -37,8 +37,8 @@ function emptyBatch(): Batch {
  */
 const FAILURES = 3;
 const RETRY_MS = 2_000;
-/** Bytes that may wait for the commit in progress. */
-const QUEUE_BYTES = 64 * 2 ** 20;
+/** Bytes that may wait for the commit in progress, or to be on disk. */
+const QUEUE_BYTES = 256 * 2 ** 20;
 
 /** Something to wait for until somebody opens it. */
 class Gate {
@@ -62,7 +62,9 @@ export class Writer {
   /** Publishes in a row that the disk had no room for, and when the next one may be tried. */
   private failures = 0;
   private retryAt = 0;
+  private readonly queueBytes = QUEUE_BYTES;
   private unflushed: Step[] = [];
+  private unflushedBytes = 0;
   /** When the oldest step of the batch being written was added, and of those that wait to be on disk. */
   private writingSince = 0;
   private unflushedSince = Infinity;
@@ -80,7 +82,7 @@ export class Writer {
   refusal(): StoreError | undefined {
     if (this.environment.readOnly) return new StoreError('unavailable', 'The store was opened for reading only.');
     if (this.closed) return new StoreError('unavailable', 'The store is closed.');
-    if (this.next.bytes > QUEUE_BYTES)
+    if (this.next.bytes + this.unflushedBytes > this.queueBytes)
       return new StoreError('unavailable', 'More is written than the disk takes: try again later.');
     return undefined;
   }
@@ -112,6 +114,7 @@ export class Writer {
     return new Promise((resolve, reject) => {
       const refusal = this.refusal();
       if (refusal) return reject(refusal);
+      this.charge(WAITING_BYTES);
       let result: T;
       this.epoch++;
       this.add({
@@ -156,6 +159,7 @@ export class Writer {
       this.writing = this.write(batch);
       await this.writing;
       if (!this.flushed) observe(batch.since);
+      else if (this.syncing !== undefined) this.unflushedBytes += batch.bytes;
       batch.steps = [];
       batch.bytes = 0;
       batch.arena.reset();
@@ -257,9 +261,9 @@ export class Writer {
   private acknowledge(steps: readonly Step[]): void {
     if (!this.flushed) for (const step of steps) step.done();
     else if (steps.length > 0) {
-      this.unflushed.push(...steps);
+      for (const step of steps) this.unflushed.push(step);
       this.unflushedSince = Math.min(this.unflushedSince, this.writingSince);
-      this.syncing ??= this.syncAll().finally(() => (this.syncing = undefined));
+      this.syncing ??= this.syncAll();
     }
   }
 
@@ -268,6 +272,7 @@ export class Writer {
     while (this.unflushed.length > 0) {
       const steps = this.unflushed.splice(0);
       const since = this.unflushedSince;
+      const bytes = this.unflushedBytes;
       this.unflushedSince = Infinity;
       try {
         await this.environment.sync();
@@ -276,7 +281,10 @@ export class Writer {
       } catch (error) {
         for (const step of steps) step.fail(error as StoreError);
       }
+      this.unflushedBytes -= bytes;
     }
+    this.unflushedBytes = 0;
+    this.syncing = undefined;
   }
 }
 

@@ -1,6 +1,13 @@
 import { storeLatency } from '../../metrics/histogram.js';
 import type { Redis, RedisArgument } from '../../redis/redis.js';
-import type { ItemPage, ItemQuery, ItemRecord, ItemStore, StoreError } from '../store.js';
+import {
+  type ItemPage,
+  type ItemQuery,
+  type ItemRecord,
+  type ItemStore,
+  type StoreError,
+  WAITING_BYTES,
+} from '../store.js';
 import { Request } from './calls.js';
 import type { Keys } from './keys.js';
 import type { Job, Lanes } from './lanes.js';
@@ -41,9 +48,9 @@ class PublishJob implements Job {
     return this.entries.length >= BATCH_ITEMS || this.bytes >= BATCH_BYTES;
   }
 
-  add(entry: Entry): Promise<boolean> {
+  add(entry: Entry, bytes: number): Promise<boolean> {
     this.entries.push(entry);
-    this.bytes += entry.value.length;
+    this.bytes += bytes;
     return new Promise((resolve, reject) => this.waiting.push({ resolve, reject }));
   }
 
@@ -94,13 +101,14 @@ export class RedisItems implements ItemStore {
     const refusal = lanes.refusal();
     if (refusal !== undefined) return Promise.reject(refusal);
     const value = packItem(item);
-    lanes.charge(value.length);
+    const bytes = value.length + WAITING_BYTES;
+    lanes.charge(bytes);
     let job = lanes.last(node);
     if (!(job instanceof PublishJob) || job.full || job.maxItems !== maxItems) {
       job = new PublishJob([...this.of(node), this.keys.node(node)], maxItems);
       lanes.add(node, job);
     }
-    return (job as PublishJob).add({ id: item.id, place: Math.floor(item.published) * PLACES, value });
+    return (job as PublishJob).add({ id: item.id, place: Math.floor(item.published) * PLACES, value }, bytes);
   }
 
   private of(node: string): [items: string, order: string] {

@@ -1,5 +1,5 @@
 import type { Redis } from '../../redis/redis.js';
-import { StoreError } from '../store.js';
+import { StoreError, WAITING_BYTES } from '../store.js';
 import { Request, storeError } from './calls.js';
 
 /** Something to do in turn. */
@@ -13,7 +13,7 @@ export interface Job {
 }
 
 /** Bytes that may wait for Redis; more is refused. */
-const QUEUE_BYTES = 64 * 2 ** 20;
+const QUEUE_BYTES = 256 * 2 ** 20;
 
 interface Lane {
   jobs: Job[];
@@ -27,6 +27,7 @@ interface Lane {
 export class Lanes {
   private readonly lanes = new Map<string, Lane>();
   private bytes = 0;
+  private readonly queueBytes = QUEUE_BYTES;
   /** Lanes that begin at the end of this tick. */
   private starting: [string, Lane][] = [];
   private readonly under = new Set<Promise<void>>();
@@ -37,7 +38,7 @@ export class Lanes {
   /** Why nothing can be added; undefined when it can. */
   refusal(): StoreError | undefined {
     if (this.closed) return new StoreError('unavailable', 'The store is closed.');
-    if (this.bytes > QUEUE_BYTES)
+    if (this.bytes > this.queueBytes)
       return new StoreError('unavailable', 'More is written than Redis takes: try again later.');
     return undefined;
   }
@@ -69,7 +70,8 @@ export class Lanes {
       const refusal = this.refusal();
       if (refusal) return reject(refusal);
       const run = async (request: Request) => resolve(await work(request));
-      this.add(node, { since: performance.now(), bytes: 0, run, fail: reject });
+      this.charge(WAITING_BYTES);
+      this.add(node, { since: performance.now(), bytes: WAITING_BYTES, run, fail: reject });
     });
   }
 

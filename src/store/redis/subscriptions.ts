@@ -1,5 +1,5 @@
 import type { Redis } from '../../redis/redis.js';
-import type { StoreError, SubscriptionRecord } from '../store.js';
+import { type StoreError, type SubscriptionRecord, WAITING_BYTES } from '../store.js';
 import { Request } from './calls.js';
 import type { Entry, Indexes } from './indexes.js';
 import type { Keys } from './keys.js';
@@ -24,7 +24,7 @@ interface Change {
 /** Changes to the subscriptions of one node, done together. */
 class SubscribeJob implements Job {
   readonly since = performance.now();
-  readonly bytes = 0;
+  bytes = 0;
   private readonly changes: Change[] = [];
   private readonly rejections: ((error: StoreError) => void)[] = [];
 
@@ -37,7 +37,8 @@ class SubscribeJob implements Job {
     return this.changes.length >= TOGETHER;
   }
 
-  add(change: Omit<Change, 'resolve'>): Promise<boolean> {
+  add(change: Omit<Change, 'resolve'>, bytes: number): Promise<boolean> {
+    this.bytes += bytes;
     return new Promise((resolve, reject) => {
       this.changes.push({ ...change, resolve });
       this.rejections.push(reject);
@@ -130,7 +131,8 @@ export class RedisSubscriptions {
       job = new SubscribeJob([this.keys.node(node), this.keys.subscriptions(node)], this.indexes);
       lanes.add(node, job);
     }
-    return (job as SubscribeJob).add({ entry: this.entry(node, jid), jid, value, opening });
+    lanes.charge(WAITING_BYTES);
+    return (job as SubscribeJob).add({ entry: this.entry(node, jid), jid, value, opening }, WAITING_BYTES);
   }
 
   async get(node: string, jid: string): Promise<SubscriptionRecord | undefined> {
