@@ -1,5 +1,7 @@
 import { expect, test } from 'vitest';
+import { CHANNEL, PeerGone } from '../../src/cluster/bus.js';
 import { parseJid } from '../../src/jid/jid.js';
+import { MOVE } from '../../src/session/moving/frames.js';
 import type { Session } from '../../src/session/session.js';
 import type { Outbox, Sink } from '../../src/stream/outbox.js';
 import { whole } from '../../src/stream/outbox.js';
@@ -209,6 +211,41 @@ test.each(SEEDS)(
       const back = sender.errors('full');
       const got = [...client.of('full', sender.name), ...back].sort((a, b) => a - b);
       expect(got, `${sender.name}, ${back.length} returned`).toEqual(ALL);
+    }
+  },
+);
+
+test.each(SEEDS)(
+  'an answer about a session that goes is lost: it is at one of both, with all (seed %i)',
+  async (seed) => {
+    const { pick, workers, senders, client, session } = await begin(seed);
+    const [old, to] = workers.all as [TestWorker, TestWorker];
+    const lost = [MOVE.adopt, MOVE.done][seed % 2];
+    const request = old.bus.request.bind(old.bus);
+    old.bus.request = async (peer, channel, body) => {
+      const answer = await request(peer, channel, body);
+      // As when both begin anew with each other.
+      if (channel === CHANNEL.move && body[0] === lost) throw new PeerGone(peer);
+      return answer;
+    };
+    const sends = sending(senders, pick);
+    await pause(pick, 60);
+    const moved = await old.moving.move(session, to.bus.self);
+    await sends;
+    await workers.quiet();
+    expect(moved).toBe(lost === MOVE.done);
+    expect(workers.holders(FULL)).toEqual([moved ? to : old]);
+    const [holder] = workers.holders(FULL) as [TestWorker];
+    expect(workers.rows.get(FULL)?.worker).toBe(holder.bus.self);
+    client.finish(holder.context.registry.full(FULL)!);
+    for (const sender of senders) {
+      for (const form of ['full', 'bare']) {
+        const got = client.of(form, sender.name);
+        // On the way back some find it at neither.
+        if (!moved) got.push(...sender.errors(form));
+        expect(moved ? got : got.sort((a, b) => a - b), `${form} ${sender.name}`).toEqual(ALL);
+      }
+      for (const node of NODES) expect(client.items(node, sender.name), `${node} ${sender.name}`).toEqual(ALL);
     }
   },
 );

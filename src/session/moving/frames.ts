@@ -8,7 +8,7 @@ export const MOVE = {
   queue: 2,
   /** Request, {@link Name}: the queue is complete, the session yours. Answer: {@link Welcome}. */
   done: 3,
-  /** Request, {@link Name}: the move has failed, forget the session. */
+  /** Request, {@link Name}: the move has failed, forget the session. Answer: {@link Welcome}, `ready` where it has not failed after all. */
   cancel: 4,
   /** id, full JID, entries: came to the wrong one of the two. */
   late: 5,

@@ -32,6 +32,8 @@ export class Moving {
   /** Where sessions went. */
   readonly departed = new Departed(DEPARTED_MAX);
   private readonly arrivals = new Map<string, Arrival>();
+  /** From where those have come that are here, as long as one may ask there whether they have. */
+  private readonly came = new Departed(DEPARTED_MAX);
   private refusing = false;
 
   constructor(private readonly context: SessionContext) {
@@ -106,12 +108,15 @@ export class Moving {
       if (!session.ended) session.leaving = true;
       const sent = await this.transfer(session, to);
       if (!session.ended) welcome = await this.ask(to, MOVE.done, { id, lossy: outbox.dropped > dropped });
+      // Perhaps it is there, and only the answer was lost.
+      if (welcome === undefined && bus.peers.has(to)) welcome = await this.ask(to, MOVE.cancel, { id });
       if (welcome?.state === 'ready' && !session.ended) {
         // What has come for it since from this worker alone; of notifications the other has got its own.
         const late = [...stanzas(outbox, sent, outbox.next)].filter(({ head }) => head === undefined);
         for (const frame of entryFrames(MOVE.late, [id, session.jid.full], late)) bus.send(to, CHANNEL.move, frame);
         session.vanish();
         this.departed.add(id, to, left);
+        this.came.delete(id);
         counters.moves.out++;
         this.context.log.debug({ session: session.jid.full, to }, 'a session has gone');
         return true;
@@ -178,7 +183,7 @@ export class Moving {
       return this.adopt(from, JSON.parse(body.toString('utf8', 1)) as Snapshot).then(json);
     } else {
       const { id, lossy } = JSON.parse(body.toString('utf8', 1)) as Name;
-      if (op === MOVE.cancel) return json(this.cancelled(id));
+      if (op === MOVE.cancel) return json(this.came.worker(id) === from ? { state: 'ready' } : this.cancelled(id));
       return this.done(id, lossy === true).then(json);
     }
   }
@@ -216,6 +221,7 @@ export class Moving {
     await this.context.bus.barrier();
     if (arrival.session.ended) return this.ended(arrival);
     this.arrivals.delete(id);
+    this.came.add(id, arrival.from, 2 * STEP_MS);
     arrival.complete(lossy);
     counters.moves.in++;
     this.context.log.debug({ session: arrival.session.jid.full, from: arrival.from }, 'a session has come');
