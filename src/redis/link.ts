@@ -202,7 +202,9 @@ export class Link implements Redis, Owner {
     this.open.delete(operation);
     redisCounters.unavailable++;
     const { label, reason, patience } = operation;
-    operation.fail(new RedisUnavailable(`Redis did not do ${label} within ${patience / 1000} s (${reason}).`));
+    operation.fail(
+      new RedisUnavailable(`Redis did not do ${label} within ${Math.round(patience) / 1000} s (${reason}).`),
+    );
   }
 
   private mark(connection: Connection, fault: string): void {

@@ -53,7 +53,7 @@ export class Cleaner {
       await this.redis.call('UNLINK', [inboxKey(this.redis, worker, epoch)]);
       if (!(await this.leases.cleaned(dead))) return;
       clusterCounters.cleanings++;
-      this.log.info({ number: worker, epoch }, 'a dead worker was cleaned up after');
+      this.log.warn({ host: this.leases.hostOf(worker), number: worker, epoch }, 'a dead worker was cleaned up after');
     } finally {
       claims.delete(dead);
     }

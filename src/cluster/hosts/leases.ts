@@ -36,8 +36,8 @@ export class Leases {
   list: readonly Member[] = [];
   private readonly keys: string[];
   private readonly parsed = new Map<string, Member>();
-  /** The last epoch of each worker that is known to be dead: a table under way may still have it. */
-  private readonly dead = new Map<number, number>();
+  /** The last epoch of each worker that is known to be dead, and its host: a table under way may still have it. */
+  private readonly dead = new Map<number, { epoch: number; host: string | undefined }>();
   private version = '';
   private timer: NodeJS.Timeout | undefined;
   private renewing: Promise<void> | undefined;
@@ -157,13 +157,18 @@ export class Leases {
   private bury(number: number, epoch: number): void {
     if (this.isDead(number, epoch)) return;
     this.dead.delete(number);
-    this.dead.set(number, epoch);
+    this.dead.set(number, { epoch, host: this.members.get(number)?.host });
     if (this.dead.size > DEAD_MOST) this.dead.delete(this.dead.keys().next().value!);
     clusterCounters.departures++;
   }
 
   isDead(number: number, epoch: number): boolean {
-    return epoch <= (this.dead.get(number) ?? 0);
+    return epoch <= (this.dead.get(number)?.epoch ?? 0);
+  }
+
+  /** Where it lived, if this worker knew it. */
+  hostOf(number: number): string | undefined {
+    return this.members.get(number)?.host ?? this.dead.get(number)?.host;
   }
 
   /** That incarnation is dead, as somebody knows. */
