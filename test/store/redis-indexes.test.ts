@@ -125,6 +125,18 @@ describe.skipIf(!redisInstalled).each([
     expect(await server.keys()).toEqual([]);
   });
 
+  test('a damaged node does not keep a sweep from the others, nor do names that look like keys of it', async () => {
+    const names = Array.from({ length: 20 }, (_, n) => `damaged ${n}`);
+    for (const name of names) await redis.call('SET', [`thrum:node:{n:${name}}`, 'nonsense']);
+    for (const name of [...names, 'half']) await redis.call('ZADD', [index('affs-pending', 'b:a@b'), LONG_AGO, name]);
+    await store.nodes.create(node('x:nodes-pending:{s0', { creator: 'c@d', affiliations: {} }));
+    await store.items.publish('x:nodes-pending:{s0', item('i', { published: 1 }), 5);
+    const sweeping = store as unknown as { sweep(age: number): Promise<number> };
+    expect(await sweeping.sweep(60_000)).toBe(1);
+    expect(await redis.call('ZSCORE', [index('affs-pending', 'b:a@b'), 'half'])).toBeNull();
+    expect(await redis.call('EXISTS', [index('nodes-pending', 's0')])).toBe(0);
+  });
+
   test('one that is under way is left to whoever does it', async () => {
     const key = index('nodes-pending', `s${shardOf('fresh')}`);
     await redis.call('ZADD', [key, Date.now(), 'fresh']);

@@ -1,6 +1,7 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { Redis } from '../../redis/redis.js';
+import type { StoreError } from '../store.js';
 import { Request } from './calls.js';
 import { ABANDONED_MS, type Entry, type Indexes } from './indexes.js';
 
@@ -56,13 +57,23 @@ export class Sweep {
   }
 
   private async settle(key: string, before: number): Promise<number> {
-    const [, kind, tag] = /:([a-z]+)-pending:\{(.*)\}$/s.exec(key) ?? [];
+    // Names of nodes may look like such keys: what stands right behind the prefix says what it is.
+    const [, kind, tag] = /^:([a-z]+)-pending:\{(.*)\}$/s.exec(key.slice(this.redis.prefix.length)) ?? [];
     if (kind === undefined || tag === undefined) return 0;
     const request = new Request(this.redis);
     const found = (await request.read('ZRANGEBYSCORE', key, '-inf', before)) as Buffer[];
     const entries = found.map((entry) => this.entryOf(kind, tag, String(entry))).filter((entry) => entry !== undefined);
-    for (const entry of entries) await this.indexes.settle(new Request(this.redis), entry);
-    return entries.length;
+    let settled = 0;
+    for (const entry of entries)
+      try {
+        await this.indexes.settle(new Request(this.redis), entry);
+        settled++;
+      } catch (error) {
+        // A damaged node must not keep the others waiting.
+        if ((error as StoreError).reason !== 'corrupt') throw error;
+        this.log?.warn({ err: error, index: key }, 'an entry of an index cannot be settled');
+      }
+    return settled;
   }
 
   async stop(): Promise<void> {
