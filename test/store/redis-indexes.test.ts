@@ -155,6 +155,39 @@ describe.skipIf(!redisInstalled).each([
     expect((await server.keys()).filter((key) => /subsof|affs/.test(key))).toEqual([]);
   });
 
+  test('a removal that is done again, since its answer was lost, spares the node that was made in its place', async () => {
+    let meanwhile = (): Promise<unknown> => Promise.resolve();
+    const run: Redis['run'] = async (script, keys, args, options) => {
+      if (script.name !== 'node-remove') return redis.run(script, keys, args, options);
+      await redis.run(script, keys, args, options);
+      await meanwhile();
+      options?.onAgain?.();
+      return redis.run(script, keys, args, options);
+    };
+    const lossy = new Proxy(redis, {
+      get: (target, name) => {
+        const value: unknown = name === 'run' ? run : Reflect.get(target, name);
+        return typeof value === 'function' ? (value.bind(target) as unknown) : value;
+      },
+    });
+    const second = await openStore({ kind: 'redis', path: '', redis: lossy, durability: 'commit' });
+    for (const again of [false, true]) {
+      await store.nodes.create(node('n', { created: 1 }));
+      await store.nodes.putSubscription(subscription('n', 'a@b'));
+      meanwhile = () => (again ? store.nodes.create(node('n', { created: 2 })) : Promise.resolve());
+      expect(await second.nodes.remove('n')).toBe(true);
+      expect((await store.nodes.get('n'))?.created).toBe(again ? 2 : undefined);
+      await second.flush();
+      expect(await store.nodes.subscriptionsOf('a@b')).toEqual([]);
+    }
+    expect(await store.nodes.list(undefined, 10)).toEqual(['n']);
+    expect(await store.nodes.countByCreator(bare)).toBe(1);
+    meanwhile = () => Promise.resolve();
+    await second.nodes.remove('n');
+    await second.close();
+    expect(await server.keys()).toEqual([]);
+  });
+
   test('creations and removals of one name by two processes end with indexes that are right', async () => {
     const other = await openRedis(server.config());
     const second = await openStore({ kind: 'redis', path: '', redis: other, durability: 'commit' });

@@ -126,25 +126,29 @@ export class RedisNodes implements NodeStore {
   remove(name: string): Promise<boolean> {
     return this.lanes.inTurn(name, async (request) => {
       const node = this.keys.node(name);
-      const value = (await request.read('GET', node)) as Buffer | null;
-      if (value === null) return false;
-      const seen = unpackNode(name, value);
-      const removed = this.keys.removed(name, token());
-      const all = [node, this.keys.subscriptions(name), this.keys.items(name), this.keys.order(name), removed];
-      const { reply, again } = await this.indexes.around(
-        request,
-        [this.name(name), this.creation(seen.creator, name)],
-        () => request.removal(removeNode, all, [REMOVED_MS]),
-        (done) => (done.reply === null ? undefined : false),
-      );
-      // What others did to the record after it was read here, the script alone tells; when its answer was lost, nobody.
-      const records = reply === null ? [seen] : [seen, unpackNode(name, reply as Buffer)];
-      this.indexes.settleBeside([
-        ...records.flatMap((record) => this.affiliations(record)),
-        ...records.slice(1).map(({ creator }) => this.creation(creator, name)),
-      ]);
-      this.subscriptions.settleRemoved(name, removed);
-      return reply !== null || again;
+      /** The node as it was when an attempt to remove it got no answer. */
+      let lost: NodeRecord | undefined;
+      for (;;) {
+        const value = (await request.read('GET', node)) as Buffer | null;
+        const seen = value === null ? undefined : unpackNode(name, value);
+        // The attempt did it, and what is there now was made since.
+        if (lost !== undefined && (seen?.created !== lost.created || seen.version < lost.version)) return true;
+        if (value === null || seen === undefined) return false;
+        const removed = this.keys.removed(name, token());
+        const all = [node, this.keys.subscriptions(name), this.keys.items(name), this.keys.order(name), removed];
+        const { reply, again } = await this.indexes.around(
+          request,
+          [this.name(name), this.creation(seen.creator, name)],
+          () => request.removal(removeNode, all, [tokenOf(value), REMOVED_MS]),
+          (done) => (done.reply === 1 ? false : undefined),
+        );
+        if (reply === 1 || again) {
+          this.indexes.settleBeside(this.affiliations(seen));
+          this.subscriptions.settleRemoved(name, removed);
+        }
+        if (reply === 1) return true;
+        if (again) lost = seen;
+      }
     });
   }
 

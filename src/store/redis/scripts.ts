@@ -65,20 +65,19 @@ return 1`,
 
 /**
  * KEYS node, subscriptions, items, order, a name of its own for what the subscriptions are called until they have been looked through; ARGV
- * how many milliseconds that may take. The last record; nothing when there was no such node.
+ * the token that the record had when it was read, how many milliseconds that may take. 0 when there is no such node, or another record.
  */
 export const removeNode = script(
   'node-remove',
   `
-local record = redis.call('GET', KEYS[1])
-if not record then return false end
+if redis.call('GETRANGE', KEYS[1], 0, ${TOKEN - 1}) ~= ARGV[1] then return 0 end
 redis.call('DEL', KEYS[1])
 if redis.call('EXISTS', KEYS[2]) == 1 then
   redis.call('RENAME', KEYS[2], KEYS[5])
-  redis.call('PEXPIRE', KEYS[5], ARGV[1])
+  redis.call('PEXPIRE', KEYS[5], ARGV[2])
 end
 redis.call('UNLINK', KEYS[3], KEYS[4])
-return record`,
+return 1`,
 );
 
 /** KEYS node, subscriptions; ARGV jid, subscription. 0 when the node is gone. */
