@@ -14,7 +14,7 @@ import { Fanout } from './fanout.js';
 import { freshId } from './ids.js';
 import { type Endpoint, Interest, Reader } from './interest.js';
 import { LastItems } from './last-items.js';
-import { type NodeFacts, type NodeState, Policies } from './node.js';
+import { type NodeFacts, Policies } from './node.js';
 import { Nodes } from './nodes.js';
 import type { NodeLimits } from './options.js';
 import { Refusal } from './refusals.js';
@@ -124,8 +124,13 @@ export class Engine {
 
   /** The node and its facts, or the refusal that there is none. */
   async node(name: string): Promise<KnownNode | Refusal> {
-    const state = await this.nodes.load(name);
-    return state === undefined ? new Refusal('node-not-found') : (state as KnownNode);
+    for (;;) {
+      const state = await this.nodes.load(name);
+      if (state === undefined) return new Refusal('node-not-found');
+      const { facts } = state;
+      // They may have been dropped since they were read.
+      if (facts !== undefined) return { name, facts };
+    }
   }
 
   /** The same, for its owners and administrators alone (XEP-0060 §14.2). */
@@ -281,5 +286,8 @@ export class Engine {
   }
 }
 
-/** A node whose facts were there a moment ago; they may be dropped while one waits. */
-export type KnownNode = NodeState & { facts: NodeFacts };
+/** A node's facts as they were a moment ago; it may have others by the time that somebody who waits for them goes on. */
+export interface KnownNode {
+  readonly name: string;
+  readonly facts: NodeFacts;
+}

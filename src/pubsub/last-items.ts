@@ -42,7 +42,7 @@ export class LastItems {
   }
 
   /** The last items of those nodes that have one; their facts must be known. */
-  async of(states: readonly NodeState[]): Promise<Map<string, Published>> {
+  async of(states: readonly Pick<NodeState, 'name' | 'facts'>[]): Promise<Map<string, Published>> {
     const found = new Map<string, Published>();
     const inMemory: string[] = [];
     const now = Date.now();

@@ -9,6 +9,9 @@ import { delayedItemBody } from './wire.js';
 /** So young, in milliseconds, an item may be kept already while its notification is not on its way yet. Clocks may be as far apart. */
 const YOUNG = 30_000;
 
+/** Nodes whose last items are looked for at the same time, for one session. */
+const SLICE = 64;
+
 /** Of what was read, nothing will still be notified when this resolves: it has been, or was before. */
 async function notified(engine: Engine, items: ReadonlyMap<string, Published>): Promise<void> {
   const since = Date.now() - YOUNG;
@@ -52,14 +55,18 @@ export async function lastToSession(engine: Engine, reader: Reader, names: reado
     }),
   );
   if (wanted.length === 0) return;
-  const items = await engine.lastItems.of(wanted.map(({ node }) => node));
-  await notified(engine, items);
-  for (const { node, activity } of wanted) {
-    const item = items.get(node.name);
-    const recipient = reader.recipients.get(node.name);
-    if (item === undefined || recipient === undefined || node.facts === undefined || node.activity !== activity)
-      continue;
-    const { policy } = node.facts;
-    engine.fanout.one(recipient, policy.type, bodyOf(node, item, policy));
+  // A few at a time: there may be thousands, and each may be large.
+  for (let at = 0; at < wanted.length && !reader.closed; at += SLICE) {
+    const slice = wanted.slice(at, at + SLICE);
+    const items = await engine.lastItems.of(slice.map(({ node }) => node));
+    await notified(engine, items);
+    for (const { node, activity } of slice) {
+      const item = items.get(node.name);
+      const recipient = reader.recipients.get(node.name);
+      if (item === undefined || recipient === undefined || node.facts === undefined || node.activity !== activity)
+        continue;
+      const { policy } = node.facts;
+      engine.fanout.one(recipient, policy.type, bodyOf(node, item, policy));
+    }
   }
 }

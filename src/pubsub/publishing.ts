@@ -26,15 +26,20 @@ export async function publish(engine: Engine, actor: Actor, request: Publish): P
 }
 
 async function attempt(engine: Engine, actor: Actor, request: Publish): Promise<string | undefined | Refusal> {
-  const known = await destination(engine, actor, request);
-  if (known instanceof Refusal) return known;
-  const { facts } = known;
   const { item } = request;
-  const refused = unfit(engine, facts.policy, item);
-  if (refused !== undefined) return refused;
-  const keep = await keeperOf(engine, request.node, facts.policy, item?.id);
-  if (keep instanceof Refusal) return keep;
-  await engine.cluster.uncongested();
+  let facts: NodeFacts;
+  let keep: Keep | Refusal | undefined;
+  do {
+    const known = await destination(engine, actor, request);
+    if (known instanceof Refusal) return known;
+    facts = known.facts;
+    const refused = unfit(engine, facts.policy, item);
+    if (refused !== undefined) return refused;
+    keep = await keeperOf(engine, request.node, facts.policy, item?.id);
+    if (keep instanceof Refusal) return keep;
+    await engine.cluster.uncongested();
+    // That may have taken long: who was banned meanwhile, say, may not publish any more.
+  } while (engine.nodes.peek(request.node)?.facts !== facts);
   const reader = actor.session === undefined ? undefined : engine.readerOf(actor.session);
   const node = engine.nodes.ensure(request.node);
   if (item === undefined) {

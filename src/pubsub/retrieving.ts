@@ -20,8 +20,8 @@ export interface Retrieve {
 export interface Retrieved {
   items: readonly Published[];
   whole: boolean;
-  /** Of the whole result set, and the place of the first item in it. */
-  count: number;
+  /** Of the whole result set where that is known, and the place of the first item in it. */
+  count: number | undefined;
   index: number;
   /** Items show who published them. */
   publisher: boolean;
@@ -67,24 +67,46 @@ async function stored(engine: Engine, request: Retrieve, { policy }: NodeFacts):
   const { items } = engine.store;
   const { node, ids, max, page } = request;
   const notBefore = policy.notBefore(Date.now());
+  const enough = engine.config.limits.stanza_bytes;
   if (ids.length > 0) {
-    const there = await items.get(node, [...new Set(ids)], notBefore);
-    return { items: there, whole: true, count: there.length, index: 0 };
+    const asked = [...new Set(ids)];
+    const there: Published[] = [];
+    let at = 0;
+    for (; at < asked.length && weight(there) <= enough; at += SLICE) {
+      there.push(...(await items.get(node, asked.slice(at, at + SLICE), notBefore)));
+    }
+    return { items: there, whole: at >= asked.length, count: undefined, index: 0 };
   }
   if (page?.index !== undefined) return new Refusal('index-unsupported');
-  if (max !== undefined && page === undefined) {
-    const limit = Math.min(max, PAGE_ITEMS);
-    const newest = (await items.latest(node, limit, notBefore)).reverse();
-    return { items: newest, whole: max <= PAGE_ITEMS, count: newest.length, index: 0 };
-  }
   const limit = Math.min(page?.max ?? PAGE_ITEMS, max ?? PAGE_ITEMS, PAGE_ITEMS);
-  const before = fromTheEnd(request) ? (page?.before ?? '') : undefined;
-  const query = { limit: Math.max(limit, 1), after: page?.after, before, notBefore };
-  const result = await items.page(node, query);
+  const backwards = fromTheEnd(request);
+  let slice = { limit: Math.min(Math.max(limit, 1), SLICE), after: page?.after, before: page?.before, notBefore };
+  if (backwards) slice.before ??= '';
+  const result = await items.page(node, slice);
   if (result === undefined) return new Refusal('item-not-found');
+  const { count } = result;
   // §2.7 of XEP-0059: only the count was asked for.
-  if (limit === 0) return { items: [], whole: false, count: result.count, index: 0 };
-  return { ...result, whole: page === undefined && result.items.length === result.count };
+  if (limit === 0) return { items: [], whole: false, count, index: 0 };
+  let { items: found, index } = result;
+  for (let last = found.length; last === slice.limit && found.length < limit && weight(found) <= enough;) {
+    slice = { ...slice, limit: Math.min(limit - found.length, SLICE) };
+    if (backwards) slice.before = found[0]!.id;
+    else slice.after = found.at(-1)!.id;
+    const more = await items.page(node, slice);
+    // There are no more, or the one at the end has gone meanwhile.
+    if (more === undefined || more.items.length === 0) break;
+    last = more.items.length;
+    found = backwards ? [...more.items, ...found] : [...found, ...more.items];
+    if (backwards) index = more.index;
+  }
+  return { items: found, whole: page === undefined && found.length >= Math.min(max ?? count, count), count, index };
+}
+
+/** Items that are read at a time: they may be large and very many, and what an answer cannot hold need not be in memory, either. */
+const SLICE = 64;
+
+function weight(items: readonly Published[]): number {
+  return items.reduce((sum, item) => sum + sizeOf(item), 0);
 }
 
 /** The most recent are asked for (§6.5.7), or what precedes an item. */
@@ -95,6 +117,10 @@ function fromTheEnd({ page, max }: Retrieve): boolean {
 /** Roughly what an item costs beside its payload, in bytes. */
 const ITEM_OVERHEAD = 64;
 
+function sizeOf({ id, payload }: Published): number {
+  return payload.length + id.length + ITEM_OVERHEAD;
+}
+
 /** An answer is no longer than a stanza that we would take ourselves; a page that was cut can be continued. */
 function fit(found: Found, limit: number, request: Retrieve): Found {
   // From the end that the next page joins on, so that nothing between two pages is lost.
@@ -103,7 +129,7 @@ function fit(found: Found, limit: number, request: Retrieve): Found {
   let bytes = 0;
   let taken = 0;
   for (const item of order) {
-    bytes += item.payload.length + item.id.length + ITEM_OVERHEAD;
+    bytes += sizeOf(item);
     if (bytes > limit && taken > 0) break;
     taken++;
   }

@@ -101,6 +101,51 @@ describe('retrieving items', () => {
     expect(world.workers).toHaveLength(1);
   });
 
+  it('reads no more of many large items than an answer may hold, whichever way they are asked for (§6.5.4)', async () => {
+    const { world, owner } = await withItems(0);
+    const payload = Buffer.from(`<v xmlns='urn:x'>${'x'.repeat(60_000)}</v>`);
+    const all = Array.from({ length: 300 }, (_, i) => String(i));
+    for (const id of all) {
+      await world.store.items.publish('n', { id, publisher: 'x@localhost', published: Date.now(), payload }, 1000);
+    }
+    let read = 0;
+    const { items } = world.store;
+    for (const method of ['get', 'page', 'latest'] as const) {
+      const original = items[method].bind(items) as (...args: unknown[]) => Promise<unknown>;
+      (items as unknown as Record<string, unknown>)[method] = async (...args: unknown[]) => {
+        const found = (await original(...args)) as { items: unknown[] } | unknown[] | undefined;
+        read += Array.isArray(found) ? found.length : (found?.items.length ?? 0);
+        return found;
+      };
+    }
+    const wanted = all.map((id) => `<item id='${id}'/>`).join('');
+    for (const [request, first] of [
+      [`<items node='n'/>`, '0'],
+      [`<items node='n' max_items='300'/>`, '296'],
+      [`<items node='n'/><set xmlns='${RSM}'><before/></set>`, '296'],
+      [`<items node='n'/><set xmlns='${RSM}'><after>9</after></set>`, '10'],
+      [`<items node='n'>${wanted}</items>`, '0'],
+    ] as const) {
+      read = 0;
+      const answer = await owner.get(request);
+      expect([ids(answer).length, ids(answer)[0], page(answer).first]).toEqual([4, first, first]);
+      expect(read).toBeLessThanOrEqual(64);
+    }
+  });
+
+  it('gives many small items in one answer, in their order (§6.5.3)', async () => {
+    const { owner } = await withItems(150);
+    const all = Array.from({ length: 150 }, (_, i) => String(i + 1));
+    expect(ids(await owner.get(`<items node='n'/>`))).toEqual(all);
+    expect(page(await owner.get(`<items node='n'/>`)).count).toBeUndefined();
+    expect(ids(await owner.get(`<items node='n' max_items='140'/>`))).toEqual(all.slice(10));
+    const before = await owner.get(`<items node='n'/><set xmlns='${RSM}'><max>130</max><before>141</before></set>`);
+    expect([ids(before), page(before).index]).toEqual([all.slice(10, 140), '10']);
+    const wanted = [...all].reverse();
+    const answer = await owner.get(`<items node='n'>${wanted.map((id) => `<item id='${id}'/>`).join('')}</items>`);
+    expect(ids(answer)).toEqual(wanted);
+  });
+
   it('shows the publisher where the node does (§7.1.2.3)', async () => {
     const { owner } = await withItems(1, { itemreply: 'publisher' });
     const [item] = (await owner.get(`<items node='n'/>`))!.child('items')!.elements('item');
@@ -229,6 +274,31 @@ describe('the last published item', () => {
       });
     });
   }
+
+  it('of thousands of nodes are looked for a few at a time', async () => {
+    const { world, owner } = await withItems(0);
+    const reader = await world.login('reader@localhost/1');
+    for (let i = 0; i < 200; i++) {
+      await owner.create(`n${i}`);
+      await owner.publish(`n${i}`, '1');
+      await reader.subscribe(`n${i}`);
+    }
+    await world.quiet();
+    const { items } = world.store;
+    const latest = items.latest.bind(items);
+    let most = 0;
+    let reading = 0;
+    items.latest = async (...args) => {
+      most = Math.max(most, ++reading);
+      await new Promise((resolve) => setImmediate(resolve));
+      reading--;
+      return latest(...args);
+    };
+    const late = await world.login('reader@localhost/2');
+    await world.quiet();
+    expect(late.take().flatMap(itemIds)).toHaveLength(200);
+    expect(most).toBeLessThanOrEqual(64);
+  });
 
   it('is not sent where the node says never, and forgotten with the node', async () => {
     const { world, owner } = await withItems(1, { persist_items: '0' });

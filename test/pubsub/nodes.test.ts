@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { readForm } from '../../src/xml/dataform.js';
 import { StanzaError } from '../../src/stream/stanza-error.js';
 import type { Element } from '../../src/xml/element.js';
+import { memoryStore } from './support/store.js';
 import { NS, World, form, itemIds, parseXml } from './support/world.js';
 
 const EVENT = `${NS}#event`;
@@ -338,6 +339,17 @@ describe('service discovery', () => {
 });
 
 describe('a list of nodes', () => {
+  it('leaves nothing in memory', async () => {
+    const store = memoryStore();
+    const owner = await new World({ store }).login('owner@localhost/r');
+    for (let i = 0; i < 20; i++) await owner.create(`n${i}`, { title: 'A title' });
+    const world = new World({ store });
+    const reader = await world.login('reader@localhost/r');
+    const listed = (await reader.ok('get', list()))!.elements('item');
+    expect([listed.length, listed[0]!.attr('name')]).toEqual([20, 'A title']);
+    expect(world.workers[0]!.pubsub['engine'].nodes.size).toBe(0);
+  });
+
   it('is never longer than a stanza may be, and goes on where it was cut (XEP-0059 §2.1)', async () => {
     const world = new World();
     const owner = await world.login('owner@localhost/r');

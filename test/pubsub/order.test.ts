@@ -1,8 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import { counters } from '../../src/metrics/counters.js';
 import { StoreError, type Store } from '../../src/store/store.js';
+import type { StanzaError } from '../../src/stream/stanza-error.js';
 import { memoryStore } from './support/store.js';
-import { World, itemIds } from './support/world.js';
+import { NS, World, itemIds } from './support/world.js';
 
 /** A store whose publishes are answered when the test says so, by item id. */
 function heldStore(): { store: Store; settle: (id: string, outcome?: boolean | Error) => Promise<void> } {
@@ -125,6 +126,23 @@ describe('what was accepted leaves in order', () => {
     bus.setCongested(false);
     await publish;
     expect(got()).toEqual(['a']);
+  });
+
+  it('takes nothing from who was banned while it waited for that (XEP-0060 §8.9.2)', async () => {
+    const { world, sensor, got } = await setUp();
+    const owner = await world.login('owner@localhost/r');
+    await owner.create('open', { publish_model: 'open' });
+    const { bus } = world.workers[0]!;
+    bus.setCongested(true);
+    const publish = `<publish node='open'><item id='a'><v xmlns='urn:x'/></item></publish>`;
+    const publishing = sensor.iq('set', `<pubsub xmlns='${NS}'>${publish}</pubsub>`);
+    await new Promise((resolve) => setImmediate(resolve));
+    const ban = `<affiliation jid='${sensor.jid.bare}' affiliation='outcast'/>`;
+    await owner.own('set', `<affiliations node='open'>${ban}</affiliations>`);
+    bus.setCongested(false);
+    expect(((await publishing) as StanzaError).condition).toBe('forbidden');
+    expect(await world.store.items.count('open')).toBe(0);
+    expect(got()).toEqual([]);
   });
 
   it('counts publishes and deliveries', async () => {

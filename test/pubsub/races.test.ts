@@ -4,7 +4,7 @@ import { Nodes } from '../../src/pubsub/nodes.js';
 import type { NodeRecord } from '../../src/store/store.js';
 import { memoryStore } from './support/store.js';
 import type { StanzaError } from '../../src/stream/stanza-error.js';
-import { NS, World, itemIds } from './support/world.js';
+import { NS, World, form, itemIds } from './support/world.js';
 
 /** Answers of `method` are taken at once, but handed out when the test opens the gate. */
 function gate<Key extends string>(
@@ -129,6 +129,22 @@ describe('what changes while something is being read', () => {
     open();
     expect(((await configuring) as StanzaError).condition).toBe('unexpected-request');
     expect(await store.nodes.subscriptionsOf('juliet@localhost')).toEqual([]);
+  });
+
+  it("a node's facts are dropped in the moment in which they were read", async () => {
+    for (let ticks = 0; ticks < 12; ticks++) {
+      const store = memoryStore();
+      const world = new World({ store });
+      const owner = await world.login('owner@localhost/r');
+      await owner.create('n', { title: 'old' });
+      const open = gate(store.nodes as never, 'get');
+      const asking = owner.get(`<items node='n'/>`);
+      open();
+      for (let tick = 0; tick < ticks; tick++) await undefined;
+      const title = form('node_config', { title: 'new' });
+      const configuring = owner.own('set', `<configure node='n'>${title}</configure>`);
+      await Promise.all([asking, configuring]);
+    }
   });
 
   it("a node's facts change while they are read", async () => {

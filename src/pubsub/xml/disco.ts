@@ -1,6 +1,7 @@
 import { type Element, el } from '../../xml/element.js';
 import { NS_RSM, pageResult, readPageRequest } from '../../xml/rsm.js';
 import type { Actor, Engine } from '../engine.js';
+import { expand } from '../options.js';
 import { Refusal } from '../refusals.js';
 import { PAGE_ITEMS, retrieve } from '../retrieving.js';
 import { isActive } from '../subscriptions.js';
@@ -53,9 +54,10 @@ export async function nodeList(engine: Engine, query: Element): Promise<Element 
   const found = limit === 0 ? [] : await nodes.list(page?.after, limit + 1);
   const entries = await Promise.all(
     found.slice(0, limit).map(async (name) => {
-      const known = await engine.node(name);
-      if (known instanceof Refusal) return undefined;
-      const title = known.facts.policy.config.title || undefined;
+      // Not through what is kept in memory: whoever looks at all nodes would fill it with them.
+      const record = await nodes.get(name);
+      if (record === undefined) return undefined;
+      const title = expand(record.config, engine.limits).title || undefined;
       return el('item', NS_DISCO_ITEMS, { jid: engine.host, node: name, name: title });
     }),
   );

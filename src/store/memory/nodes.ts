@@ -144,14 +144,18 @@ export class MemoryNodes implements NodeStore {
   }
 
   async countSubscriptionsOf(bare: string): Promise<number> {
-    return (await this.subscriptionsOf(bare)).length;
+    return this.ofBare(bare).length;
   }
 
   async subscriptionsOf(bare: string): Promise<SubscriptionRecord[]> {
+    return structuredClone(this.ofBare(bare));
+  }
+
+  private ofBare(bare: string): SubscriptionRecord[] {
     const all = [...this.subscribed.of(bare)].flatMap((name) => [
       ...(this.nodes.get(name)?.subscriptions.values() ?? []),
     ]);
-    return structuredClone(all.filter((subscription) => subscription.bare === bare));
+    return all.filter((subscription) => subscription.bare === bare);
   }
 }
 
