@@ -207,6 +207,37 @@ describe('the files of the LMDB store', () => {
     await expect(open(path)).rejects.toThrow(/has format 7, and this version of Thrum reads format 1 only/);
   });
 
+  test('a damaged record is told as such, ends nothing, and spares the others', async () => {
+    const path = folder();
+    const names = ['empty', 'ones', 'long', 'counts too many', 'spared'];
+    const store = await open(path);
+    for (const name of names) {
+      await store.nodes.create(node(name));
+      for (const id of ['i', 'j']) await store.items.publish(name, item(id), 5);
+    }
+    await store.close();
+    const root = openLmdb(path, { maxDbs: 16 });
+    const heads = root.openDB('heads', { keyEncoding: 'binary', encoding: 'binary', useVersions: true });
+    const key = (name: string) => Buffer.from(`${name}\0`);
+    const counting = Buffer.from(heads.get(key('counts too many')) as Buffer);
+    counting.writeUIntBE(2 ** 47, 32, 6);
+    await heads.put(key('empty'), Buffer.of(), 1);
+    await heads.put(key('ones'), Buffer.alloc(60, 0xff), 1);
+    await heads.put(key('long'), Buffer.alloc(5000), 1);
+    await heads.put(key('counts too many'), counting, counting.readDoubleBE(0));
+    const nodes = root.openDB('nodes', { keyEncoding: 'binary', encoding: 'msgpack' });
+    await nodes.put(key('ones'), 5);
+    await root.close();
+
+    const again = await opened(path);
+    for (const name of names.slice(0, 4))
+      await expect(again.items.publish(name, item('k'), 5)).rejects.toMatchObject({ reason: 'corrupt' });
+    await expect(again.nodes.get('ones')).rejects.toMatchObject({ reason: 'corrupt' });
+    await expect(again.nodes.update('ones', (record) => record)).rejects.toMatchObject({ reason: 'corrupt' });
+    expect(await again.items.publish('spared', item('k'), 5)).toBe(true);
+    expect(ids(await again.items.latest('spared', 5))).toEqual(['k', 'j', 'i']);
+  });
+
   test('a file that is no store is refused with a sentence', async () => {
     const path = folder();
     mkdirSync(join(path, 'store'));

@@ -1,3 +1,5 @@
+import { StoreError } from '../store.js';
+
 /**
  * The head of a node's items: one small record that says all that a publish must know. It is written with every change
  * of the items, under a version that is compared and set, so that two processes never work on the same state.
@@ -67,6 +69,7 @@ export class Head {
   /** Reads the first `length` bytes of `source`, which may be LMDB's buffer for the last value. */
   load(source: Uint8Array, length: number): this {
     const { bytes } = this;
+    if (length < ENTRIES || length > HEAD_BYTES) throw damaged();
     for (let i = 0; i < length; i++) bytes[i] = source[i] as number;
     this.length = length;
     this.version = bytes.readDoubleBE(0);
@@ -134,8 +137,10 @@ export class Head {
   /** Takes the entry out; returns its number. */
   remove(entry: number): number {
     const { bytes } = this;
+    if (entry + ENTRY_ID > this.length) throw damaged();
     const number = this.numberAt(entry);
     const end = entry + ENTRY_ID + bytes.readUInt16BE(entry + U48);
+    if (end > this.length) throw damaged();
     bytes.copyWithin(entry, end, this.length);
     this.length -= end - entry;
     this.count--;
@@ -174,4 +179,8 @@ export class Head {
     this.length = ENTRIES;
     this.indexed = true;
   }
+}
+
+function damaged(): StoreError {
+  return new StoreError('corrupt', 'The head of a node is damaged.');
 }

@@ -1,4 +1,4 @@
-import type { Account, Affiliation, NodeRecord, SubscriptionRecord } from '../store.js';
+import { type Account, type Affiliation, type NodeRecord, StoreError, type SubscriptionRecord } from '../store.js';
 
 export interface StoredAccount extends Account {
   user: string;
@@ -12,6 +12,7 @@ export interface StoredNode extends Omit<NodeRecord, 'affiliations'> {
 
 export function toRecord(stored: StoredNode): NodeRecord {
   const { incarnation: _, affiliations, ...facts } = stored;
+  if (!Array.isArray(affiliations)) throw new StoreError('corrupt', 'The record of a node is damaged.');
   return { ...facts, affiliations: Object.fromEntries(affiliations) };
 }
 
