@@ -48,7 +48,9 @@ export async function transfer(migration: Migration): Promise<boolean> {
   }
   // Whoever emptied the target meanwhile wants it filled from the beginning.
   const goesOn = found !== undefined && !(await held(target)).nothing;
-  let checkpoint = goesOn ? found : await begin(migration);
+  const start = goesOn ? found : await begin(migration);
+  if (start === undefined) return false;
+  let checkpoint = start;
   if (checkpoint.copied) return true;
   progress.begin('copying', checkpoint.total);
   progress.at(checkpoint.counts);
@@ -74,7 +76,16 @@ export async function transfer(migration: Migration): Promise<boolean> {
   return !signal.aborted;
 }
 
-async function begin({ source, target, names, route, file, progress, signal }: Migration): Promise<Checkpoint> {
+/** Undefined when the signal fires before all is counted. */
+async function begin({
+  source,
+  target,
+  names,
+  route,
+  file,
+  progress,
+  signal,
+}: Migration): Promise<Checkpoint | undefined> {
   const { accounts, nodes, nothing } = await held(target);
   if (!nothing) {
     throw new MigrationRefused(
@@ -83,12 +94,14 @@ async function begin({ source, target, names, route, file, progress, signal }: M
     );
   }
   progress.begin('counting', undefined);
+  const total = await amount(source, signal);
+  if (signal.aborted) return undefined;
   const checkpoint: Checkpoint = {
     format: 1,
     route,
     cursor: BEGINNING,
     counts: NONE,
-    total: await amount(source, signal),
+    total,
     copied: false,
   };
   // The target is ours from here on.

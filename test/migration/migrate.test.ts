@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { CheckpointFile } from '../../src/migration/checkpoint.js';
+import type { Counts } from '../../src/migration/copy.js';
 import { MigrationRefused, transfer, verify, type Migration } from '../../src/migration/migrate.js';
 import { walk } from '../../src/migration/walk.js';
 import { LmdbStore } from '../../src/store/lmdb/lmdb-store.js';
@@ -90,14 +91,39 @@ describe('a migration', () => {
     await fill(source);
     const stop = new AbortController();
     const seen: number[] = [];
-    const progress = { begin: () => undefined, at: (counts: { items: number }) => void seen.push(counts.items) };
+    const progress = {
+      begin: () => undefined,
+      at: (counts: Counts) => {
+        seen.push(counts.items);
+        if (counts.accounts > 0) stop.abort();
+      },
+    };
     const run = (signal: AbortSignal) => transfer(migration(source, target, { progress, signal }));
-    stop.abort();
     expect(await run(stop.signal)).toBe(false);
     expect(JSON.parse(readFileSync(join(folder, 'migration.json'), 'utf8'))).toMatchObject({ copied: false });
     expect(await run(new AbortController().signal)).toBe(true);
     expect((await verify(migration(source, target))).difference).toBeUndefined();
     expect(seen).toEqual([...seen].sort((a, b) => a - b));
+  });
+
+  it('counts anew when it was stopped while it counted', async () => {
+    const source = new MemoryStore();
+    for (let i = 0; i < 1200; i++) {
+      await source.nodes.create(node(`n${i}`));
+      await source.items.publish(`n${i}`, item('i'), 1);
+    }
+    const [target, stop] = [new MemoryStore(), new AbortController()];
+    const { count } = source.items;
+    source.items.count = (name) => (stop.abort(), count.call(source.items, name));
+    expect(await transfer(migration(source, target, { signal: stop.signal }))).toBe(false);
+    expect(await target.nodes.count()).toBe(0);
+    const totals: (number | undefined)[] = [];
+    const progress = {
+      begin: (_title: string, total?: Counts) => void totals.push(total?.items),
+      at: () => undefined,
+    };
+    expect(await transfer(migration(source, target, { progress }))).toBe(true);
+    expect(totals).toEqual([undefined, 1200]);
   });
 
   it('does not fill a store that holds something, nor go on with another migration', async () => {
@@ -121,8 +147,8 @@ describe('a migration', () => {
     // The same after it was stopped in the middle.
     rmSync(join(folder, 'migration.json'));
     const stop = new AbortController();
-    stop.abort();
-    expect(await transfer(migration(source, new MemoryStore(), { signal: stop.signal }))).toBe(false);
+    const progress = { begin: () => undefined, at: ({ accounts }: Counts) => void (accounts > 0 && stop.abort()) };
+    expect(await transfer(migration(source, new MemoryStore(), { signal: stop.signal, progress }))).toBe(false);
     const stopped = new MemoryStore();
     expect(await transfer(migration(source, stopped))).toBe(true);
     expect((await verify(migration(source, stopped))).difference).toBeUndefined();
