@@ -275,7 +275,9 @@ export const schema = z.strictObject({
           'False lifts rates, counts, quotas and the time allowed before authentication; bounds on size, depth and memory always hold.',
         ),
       connections: whole(1).default(100_000).describe('Open connections per worker.'),
-      connections_per_address: whole(1).default(1000).describe('Open connections from one IP address per worker.'),
+      connections_per_address: whole(1)
+        .default(1000)
+        .describe('Open connections from one IP address, of IPv6 from one network of 64 bits, per worker.'),
       bytes_per_second: whole(1000)
         .default(1 * MIB)
         .describe(
@@ -292,14 +294,16 @@ export const schema = z.strictObject({
         .describe('Failed logins after which a connection is closed (RFC 6120 §6.4.5).'),
       failed_authentications_per_minute: whole(1)
         .default(60)
-        .describe('Failed logins from one IP address per minute, at each worker, before further ones are refused.'),
+        .describe(
+          'Failed logins from one IP address (IPv6: /64) per minute, at each worker, before further ones are refused.',
+        ),
       registrations_per_hour: whole(1)
         .default(10)
-        .describe('Accounts that may be created in-band from one IP address per hour, at each worker.'),
+        .describe('Accounts that may be created in-band from one IP address (IPv6: /64) per hour, at each worker.'),
       http_requests_per_minute: whole(1)
         .default(1200)
         .describe(
-          'HTTP requests from one IP address per minute, at each worker, before further ones get 429; /healthz and /readyz are free, WebSockets count as connections.',
+          'HTTP requests from one IP address (IPv6: /64) per minute, at each worker, before further ones get 429; /healthz and /readyz are free, WebSockets count as connections.',
         ),
       sessions_per_account: whole(1).default(100).describe('Sessions that one account may have at once.'),
       nodes_per_owner: whole(1).default(1000).describe('Pub-sub nodes that one account may have created.'),

@@ -5,6 +5,7 @@ import { endSessions } from '../session/bind.js';
 import { refuse, type StanzaError } from '../stream/stanza-error.js';
 import type { Session } from '../session/session.js';
 import { StoreError } from '../store/store.js';
+import { source } from '../stream/source.js';
 import type { Accounts } from '../stream/sasl/accounts.js';
 import { DerivationBusy } from '../stream/sasl/derivation.js';
 import { el, type Element } from '../xml/element.js';
@@ -55,7 +56,7 @@ async function registerAccount(
   if (localpart(username) === undefined) return refuse('not-acceptable', { text: 'this cannot be a username' });
   let quota = quotas.get(accounts);
   if (quota === undefined) quotas.set(accounts, (quota = new Quota(config.limits.registrations_per_hour, HOUR)));
-  if (config.limits.enabled && !quota.take(address)) {
+  if (config.limits.enabled && !quota.take(source(address))) {
     count(counters.drops, 'registrations_per_hour');
     return refuse('not-acceptable', { type: 'wait', text: 'too many registrations from this address' });
   }

@@ -2,6 +2,7 @@ import type { Config } from '../config/config.js';
 import { count, counters } from '../metrics/counters.js';
 import { admissionWait } from '../metrics/histogram.js';
 import { Chain, Link } from './chain.js';
+import { source } from './source.js';
 
 /** So many at most are let in before others of the worker have had their turn: a handshake with TLS costs up to a millisecond. */
 const SLICE = 16;
@@ -81,10 +82,11 @@ export class Admission {
       count(counters.drops, 'admission_queue');
       return undefined;
     }
-    let line = this.lines.get(address);
+    const from = source(address);
+    let line = this.lines.get(from);
     if (line === undefined) {
-      line = new Line(address);
-      this.lines.set(address, line);
+      line = new Line(from);
+      this.lines.set(from, line);
       this.turns.push(line);
     }
     const place = new Place(guest, line, this.now());

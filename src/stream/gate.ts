@@ -1,6 +1,7 @@
 import type { Config } from '../config/config.js';
 import { count, counters } from '../metrics/counters.js';
 import type { DropReason } from '../metrics/drops.js';
+import { source } from './source.js';
 
 /** Counts events per key in windows of fixed length; bounded, since each window starts empty. */
 class Windowed {
@@ -40,7 +41,7 @@ export class Gate {
   /** Takes a place for a connection of `address`; false when there is none left. */
   enter(address: string): boolean {
     if (this.limits.enabled) {
-      const held = this.perAddress.get(address) ?? 0;
+      const held = this.perAddress.get(source(address)) ?? 0;
       if (this.total >= this.limits.connections) return this.turnAway('connections');
       if (held >= this.limits.connections_per_address) return this.turnAway('connections_per_address');
     }
@@ -51,33 +52,36 @@ export class Gate {
   /** Counts a connection in that another worker has let in. */
   join(address: string): void {
     this.total++;
-    this.perAddress.set(address, (this.perAddress.get(address) ?? 0) + 1);
+    const from = source(address);
+    this.perAddress.set(from, (this.perAddress.get(from) ?? 0) + 1);
   }
 
   leave(address: string): void {
     this.total--;
-    const held = (this.perAddress.get(address) ?? 1) - 1;
-    if (held === 0) this.perAddress.delete(address);
-    else this.perAddress.set(address, held);
+    const from = source(address);
+    const held = (this.perAddress.get(from) ?? 1) - 1;
+    if (held === 0) this.perAddress.delete(from);
+    else this.perAddress.set(from, held);
   }
 
   /** False when the address failed too often in this minute to try once more. */
   mayAuthenticate(address: string): boolean {
-    return !this.limits.enabled || this.failures.of(address) < this.limits.failed_authentications_per_minute;
+    return !this.limits.enabled || this.failures.of(source(address)) < this.limits.failed_authentications_per_minute;
   }
 
   /** False when the address has asked for too much by plain HTTP in this minute. */
   mayRequest(address: string): boolean {
     if (!this.limits.enabled) return true;
-    if (this.requests.of(address) >= this.limits.http_requests_per_minute) {
+    const from = source(address);
+    if (this.requests.of(from) >= this.limits.http_requests_per_minute) {
       return this.turnAway('http_requests_per_minute');
     }
-    this.requests.add(address);
+    this.requests.add(from);
     return true;
   }
 
   failed(address: string): void {
-    this.failures.add(address);
+    this.failures.add(source(address));
   }
 
   private turnAway(limit: DropReason): false {
