@@ -14,8 +14,11 @@ export interface Bus {
   broadcast(channel: Channel, ...parts: Uint8Array[]): void;
   /** Sends a frame and waits for the peer's answer; rejects with {@link PeerGone} when it dies or `timeoutMs` passes. */
   request(peer: number, channel: Channel, body: Uint8Array, timeoutMs?: number): Promise<Buffer>;
-  /** One listener per channel. `body` is valid only during the call. What it returns answers a `request`. */
-  listen(channel: Channel, listener: BusListener): void;
+  /**
+   * One listener per channel. `body` is valid only during the call. What it returns answers a `request`. `late`: it also hears what a
+   * worker had sent before it was taken for dead.
+   */
+  listen(channel: Channel, listener: BusListener, late?: boolean): void;
   /** Resolves when those of the peers that live (by default all) have handled all frames that were sent to them before. */
   barrier(peers?: readonly number[]): Promise<void>;
   /**
@@ -41,6 +44,16 @@ export interface Bus {
    * back at one of the living, and what it had not is lost.
    */
   onUndelivered(channel: Channel, listener: UndeliveredListener): void;
+  /**
+   * Called when what others sent to this worker may be lost: it was cut off from them, or one of them from it, for too long. `since`: it was not
+   * yet then, in milliseconds since the epoch. `over` resolves when it is one of them again, with new peers; undefined where it always was.
+   */
+  onGap(listener: GapListener): void;
+  /**
+   * One listener per channel, for frames that had not got to their peers when a gap of this worker began: those peers live, will be up again
+   * before it is over, and may have handled the last of these frames.
+   */
+  onUnsent(channel: Channel, listener: (peer: number, body: Buffer) => void): void;
   close(): Promise<void>;
 }
 
@@ -48,6 +61,8 @@ export type BusListener = (from: number, body: Buffer) => void | Uint8Array | Pr
 
 /** `body` is valid only during the call. `lives`: the peer is there, but the way to it began anew, and this frame never got to it. */
 export type UndeliveredListener = (peer: number, body: Buffer, lives: boolean) => void;
+
+export type GapListener = (since: number, over: Promise<void> | undefined) => void;
 
 /** How late a frame is confirmed that would come back otherwise, in milliseconds. */
 export const CONFIRM_MS = 20;

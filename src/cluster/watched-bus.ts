@@ -1,4 +1,4 @@
-import type { BusListener, Channel, UndeliveredListener } from './bus.js';
+import type { BusListener, Channel, GapListener, UndeliveredListener } from './bus.js';
 import type { Talk } from './talk.js';
 
 /** Who listens to a bus, hears of its peers, and of more waiting than it may: the same for every bus, however its frames travel. */
@@ -9,13 +9,18 @@ export abstract class WatchedBus {
   private readonly ups: ((peer: number) => void)[] = [];
   private readonly downs: ((peer: number) => void)[] = [];
   private readonly undelivered: (UndeliveredListener | undefined)[] = [];
+  private readonly gaps: GapListener[] = [];
+  protected readonly unsent: (((peer: number, body: Buffer) => void) | undefined)[] = [];
+  /** Channels on which also the dead are heard. */
+  protected readonly late = new Set<number>();
   protected abstract readonly talk: Talk;
 
   /** Bytes that wait for the slowest peer. */
   abstract get backlog(): number;
 
-  listen(channel: Channel, listener: BusListener): void {
+  listen(channel: Channel, listener: BusListener, late = false): void {
     this.talk.listen(channel, listener);
+    if (late) this.late.add(channel);
   }
 
   onCongestion(listener: (congested: boolean) => void): void {
@@ -33,6 +38,18 @@ export abstract class WatchedBus {
 
   onUndelivered(channel: Channel, listener: UndeliveredListener): void {
     this.undelivered[channel] = listener;
+  }
+
+  onGap(listener: GapListener): void {
+    this.gaps.push(listener);
+  }
+
+  onUnsent(channel: Channel, listener: (peer: number, body: Buffer) => void): void {
+    this.unsent[channel] = listener;
+  }
+
+  protected tellGap(since: number, over: Promise<void> | undefined): void {
+    for (const listener of this.gaps) this.talk.guard(() => listener(since, over));
   }
 
   /** Frames of that kind come back when they were not delivered. */

@@ -22,6 +22,8 @@ export const counters = {
   publishErrors: 0,
   /** Notifications queued to local sessions. */
   deliveries: 0,
+  /** Deliveries of items that had been missed. */
+  caughtUp: 0,
   sessions: 0,
   /** Sessions waiting to be resumed (XEP-0198 §5). */
   detached: 0,

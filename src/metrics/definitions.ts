@@ -72,6 +72,11 @@ export const definitions: readonly Definition[] = [
   counter('thrum_publishes_total', 'Items published.', () => counters.publishes),
   counter('thrum_publish_errors_total', 'Publishes that were refused.', () => counters.publishErrors),
   counter('thrum_deliveries_total', 'Notifications queued to sessions.', () => counters.deliveries),
+  counter(
+    'thrum_caught_up_total',
+    'Notifications of kept items queued after this worker had been cut off from others.',
+    () => counters.caughtUp,
+  ),
   histogram(
     'thrum_publish_to_write_seconds',
     'From reading a publish to having written its notifications to the subscribers at the same worker.',

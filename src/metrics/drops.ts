@@ -47,7 +47,9 @@ export const dropReasons = {
   bus_without_listener: 'a message between workers that nobody handles; a bug, report it',
   bus_gap:
     'messages to a worker of another host that fell too far behind; it is [brought up to date anew](#a-host-lags)',
-  bus_dead_sender: 'what a worker sent before it was counted as dead',
+  bus_dead_sender: 'what a worker sent before it was counted as dead, and is of no use after that',
+  catching_up:
+    'kept items that subscribers were not sent after a worker had been cut off, since there were too many of one node, or more came than could wait',
   bus_unknown_sender: 'what one sent that is not in the cluster',
   bus_garbled: 'a message from another host that cannot be read; hosts of versions that do not go together, or a bug',
   directory_unknown:

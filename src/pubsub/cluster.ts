@@ -38,7 +38,7 @@ export class Cluster {
 
   listen(hearer: Hearer): void {
     const { bus } = this;
-    bus.listen(CHANNEL.notify, (_from, body) => hearer.notification(body));
+    bus.listen(CHANNEL.notify, (_from, body) => hearer.notification(body), true);
     bus.listen(CHANNEL.interest, (from, body) => {
       const reader = new FrameReader(body);
       const gained = reader.byte() === INTEREST.gained;
@@ -119,11 +119,6 @@ export class Cluster {
   /** Resolves when every other worker has handled what was sent to it before. */
   barrier(): Promise<void> | undefined {
     return this.bus.peers.size === 0 ? undefined : this.bus.barrier();
-  }
-
-  /** Resolves when what was sent to those workers before outlives this one. */
-  delivered(workers: readonly number[]): Promise<void> | undefined {
-    return this.bus.peers.size === 0 ? undefined : this.bus.delivered(workers);
   }
 
   /** A worker cannot keep up with what is sent to it: publishers have to wait. */

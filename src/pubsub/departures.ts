@@ -50,7 +50,7 @@ export abstract class Departure {
     }
   }
 
-  protected left(): void {
+  private left(): void {
     const { node, reader } = this;
     if (node.tail === this) node.tail = undefined;
     if (reader === undefined) return;

@@ -7,6 +7,7 @@ import type { Session } from '../session/session.js';
 import { type Affiliation, type Store, StoreError } from '../store/store.js';
 import type { Element } from '../xml/element.js';
 import { opaqueString } from '../jid/precis.js';
+import { CatchingUp } from './catching-up.js';
 import { Cluster } from './cluster.js';
 import { Turn } from './departures.js';
 import { Expiry } from './expiry.js';
@@ -71,6 +72,7 @@ export class Engine {
   readonly lastItems: LastItems;
   readonly expiry: Expiry;
   readonly notices: Notices;
+  readonly catchingUp: CatchingUp;
   private readonly router: Post;
   /** When the store was last found away. */
   private outageTold = -Infinity;
@@ -113,6 +115,8 @@ export class Engine {
       lastItems: (names) => this.lastItems.list(names),
       departed: (names) => this.departed(names),
     });
+    this.catchingUp = new CatchingUp(this);
+    bus.onGap((since, over) => this.catchingUp.begin(since, over));
   }
 
   /** What the engine keeps in the session's slot. */
@@ -201,8 +205,7 @@ export class Engine {
   ): Promise<Result> {
     const reader = actor.session === undefined ? undefined : this.readerOf(actor.session);
     let act = (): void => undefined;
-    const node = this.nodes.ensure(name);
-    const turn = new Turn(node, reader, () => act());
+    const turn = new Turn(this.nodes.ensure(name), reader, () => act());
     turn.queue();
     try {
       const result = await work;
@@ -211,7 +214,6 @@ export class Engine {
     } finally {
       turn.ready();
       await turn.done;
-      this.nodes.release(node);
     }
   }
 
@@ -232,13 +234,12 @@ export class Engine {
     turn.queue();
     turn.ready();
     await turn.done;
-    this.nodes.release(tail.node);
   }
 
   // --- failures and loose ends -------------------------------------------------------------------------------------------
 
   /** What a request is told when the store, or something else, did not do its work. */
-  failed(error: unknown, what = 'a request to the pub-sub service failed'): Refusal {
+  failed(error: unknown): Refusal {
     if (error instanceof StoreError && error.reason === 'full') {
       this.outage(error, 'the disk is full: nothing more is kept until there is room on that of data_dir');
       return new Refusal('store-full');
@@ -248,7 +249,7 @@ export class Engine {
       this.outage(error, 'the store is not available: requests fail');
       return new Refusal('internal-error');
     }
-    this.log.error({ err: error }, what);
+    this.log.error({ err: error }, 'a request to the pub-sub service failed');
     return new Refusal('internal-error');
   }
 
@@ -262,7 +263,7 @@ export class Engine {
   /** Work that nobody waits for; its failure is logged. */
   task(work: () => Promise<void>): void {
     const task = work()
-      .catch((error: unknown) => void this.failed(error, 'the pub-sub service could not finish its work'))
+      .catch((error: unknown) => this.log.error({ err: error }, 'the pub-sub service could not finish its work'))
       .finally(() => this.tasks.delete(task));
     this.tasks.add(task);
   }
@@ -276,7 +277,7 @@ export class Engine {
       const turn = new Turn(node, undefined, () => undefined);
       turn.queue();
       turn.ready();
-      last.push(turn.done.then(() => this.nodes.release(node)));
+      last.push(turn.done);
     }
     await Promise.all(last);
   }

@@ -18,6 +18,17 @@ export const CHANGE = {
   departed: 6,
 } as const;
 
+/** CHANNEL.notify: in the first byte, beside the message's type. The node's name follows. */
+export const NOTIFY = {
+  type: 0x0f,
+  /** A slow reader may lose it. */
+  droppable: 0x80,
+  /** Of a kept item: behind the name, when it was published. */
+  stamped: 0x40,
+  /** Perhaps it was sent before. */
+  repeated: 0x20,
+} as const;
+
 /** Frames with many names are cut at about this size. */
 const FRAME_BYTES = 32 * 1024;
 

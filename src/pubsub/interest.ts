@@ -4,6 +4,7 @@ import type { Audience } from './elsewhere.js';
 import { MESSAGE_TYPES, NO_RECIPIENTS, type NodeFacts, type NodeState } from './node.js';
 import type { Nodes } from './nodes.js';
 import { escapeAttr } from '../xml/escape.js';
+import { publishedNow } from './stamp.js';
 import { messageHead } from './wire.js';
 
 /** What the engine needs of a session. */
@@ -66,13 +67,17 @@ export class Recipient {
   full = false;
   /** Place in the node's list; -1 before and after. */
   index = -1;
+  /** After how many gaps it came: what was missed before is not for it. */
+  readonly gaps: number;
   head: Buffer;
   readonly session: Endpoint;
 
   constructor(
     readonly reader: Reader,
     readonly node: NodeState,
+    gaps: number,
   ) {
+    this.gaps = gaps;
     this.session = reader.session;
     this.head = reader.head('bare', node.headType);
   }
@@ -92,6 +97,8 @@ export type Announce = (gained: readonly string[], lost: readonly string[]) => v
  */
 export class Interest {
   private readonly moved = new Map<string, boolean>();
+  /** How often this worker was cut off from others for so long that something may have been missed. */
+  gaps = 0;
 
   constructor(
     private readonly nodes: Nodes,
@@ -106,7 +113,7 @@ export class Interest {
     if (on) {
       if (reader.closed || (form === 'bare' && !reader.reachable)) return;
       if (recipient === undefined) {
-        recipient = new Recipient(reader, this.nodes.ensure(name));
+        recipient = new Recipient(reader, this.nodes.ensure(name), this.gaps);
         if (reader.recipients === NOWHERE) reader.recipients = new Map();
         reader.recipients.set(name, recipient);
         this.add(recipient);
@@ -146,6 +153,8 @@ export class Interest {
     const { node } = recipient;
     if (node.recipients.length === 0) {
       node.recipients = [];
+      // Whatever was published before is not for those who come now.
+      node.seen = -publishedNow();
       this.move(node.name, true);
     }
     recipient.index = node.recipients.length;

@@ -184,6 +184,8 @@ export class NodeState {
   frame: Buffer | undefined;
   /** Notifications that passed here, so that one can tell whether something newer was sent. */
   activity = 0;
+  /** When the kept item was published (stamp.ts) of which the recipients here were notified last; negative: of none since then. */
+  seen = 0;
 
   constructor(
     readonly name: string,

@@ -8,6 +8,7 @@ import { freshId } from './ids.js';
 import type { Answer, Endpoint, Reader } from './interest.js';
 import type { NodeFacts, NodeState } from './node.js';
 import { Refusal } from './refusals.js';
+import { publishedNow } from './stamp.js';
 import { RESULT_END, itemBody, resultMiddle } from './wire.js';
 import { stanzaError } from './xml/errors.js';
 
@@ -40,6 +41,8 @@ class PublishDeparture extends Departure {
     reader: Reader | undefined,
     private readonly facts: NodeFacts,
     private readonly body: Buffer | undefined,
+    /** Of a kept item: when it is published. */
+    private readonly published: number,
     private readonly answer: Answer,
   ) {
     super(node, reader);
@@ -56,17 +59,11 @@ class PublishDeparture extends Departure {
     this.ready();
   }
 
-  /** The node may have been deleted meanwhile: then this was the last that held its state. */
-  protected override left(): void {
-    super.left();
-    this.engine.nodes.release(this.node);
-  }
-
   protected leave(): void {
     const { policy } = this.facts;
     if (!this.outcome) return answered(this.reader, undefined, this.answer, false, this.failure);
     if (this.body !== undefined) {
-      this.engine.fanout.send(this.node, policy.type, true, this.body);
+      this.engine.fanout.send(this.node, policy.type, true, this.body, this.published);
       flusher.published(this.since);
     }
     passedOn(this.engine, this.node, this.reader, this.answer);
@@ -144,14 +141,14 @@ export function submit(
       } else node.activity++;
       return passedOn(engine, node, reader, answer);
     }
-    const departure = new PublishDeparture(engine, node, reader, facts, body, answer);
+    const departure = new PublishDeparture(engine, node, reader, facts, body, 0, answer);
     departure.queue();
     return departure.kept(true);
   }
-  const now = Date.now();
+  const now = publishedNow();
   if (policy.expires) engine.expiry.due(node.name, policy, now);
   const item: ItemRecord = { id: itemId, publisher, published: now, payload };
-  const departure = new PublishDeparture(engine, node, reader, facts, body, answer);
+  const departure = new PublishDeparture(engine, node, reader, facts, body, now, answer);
   departure.queue();
   keep(item).then(
     (there) => departure.kept(there),
@@ -165,7 +162,7 @@ export function submit(
  * written, halves the batches of a publisher that waits for its subscribers.
  */
 function passedOn(engine: Engine, node: NodeState, reader: Reader | undefined, answer: Answer): void {
-  const settled = node.workers.length === 0 ? undefined : engine.cluster.delivered(node.workers);
+  const settled = engine.fanout.passedOn(node);
   answered(reader, settled, answer, true, undefined);
 }
 

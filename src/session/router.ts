@@ -28,7 +28,7 @@ export class Router {
   constructor(private readonly context: Omit<SessionContext, 'router' | 'succession'>) {
     this.reach = new Reach(context);
     this.rerouting = new Rerouting(this, this.reach, context);
-    context.bus.listen(CHANNEL.stanza, (_from, body) => this.received(body));
+    context.bus.listen(CHANNEL.stanza, (_from, body) => this.received(body), true);
     context.bus.onUndelivered(CHANNEL.stanza, (_peer, body, lives) => this.rerouting.undelivered(body, lives));
   }
 

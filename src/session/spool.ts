@@ -31,8 +31,6 @@ export class Spool {
   private anew = false;
   private scheduled = false;
   private closed = false;
-  /** Nothing of this worker is in Redis any more. */
-  removed = false;
   private writing: Promise<void> | undefined;
   /** Where it is written, once it was: one epoch's, until all that is of this worker is written anew for the next. */
   private key: string | undefined;
@@ -101,9 +99,7 @@ export class Spool {
   }
 
   private async removeAll(): Promise<void> {
-    const keys = [this.key, ...this.former].filter((key) => key !== undefined);
-    const removed = await Promise.all(keys.map((key) => this.command(key, 'UNLINK', [])));
-    this.removed = !removed.includes(false);
+    for (const key of [this.key, ...this.former]) if (key !== undefined) await this.command(key, 'UNLINK', []);
   }
 
   private waiting(session: Session): void {

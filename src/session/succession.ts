@@ -37,10 +37,11 @@ export class Succession {
       readonly jids: JidCache;
     },
   ) {
-    context.bus.listen(CHANNEL.inherit, (_from, body) => {
+    const heard = (body: Buffer): void => {
       const { full, id, stanzas } = readFrame(body);
       this.inherit(full, id, stanzas);
-    });
+    };
+    context.bus.listen(CHANNEL.inherit, (_from, body) => heard(body), true);
     // The heir died with its worker.
     context.bus.onUndelivered(CHANNEL.inherit, (_peer, body) => {
       const { full, stanzas } = readFrame(body);

@@ -1,6 +1,6 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import type { Address } from '../support/client.js';
-import type { RedisCluster } from '../support/redis.js';
+import { type RedisCluster, until } from '../support/redis.js';
 import { liveWorkers } from '../protocol/support/places.js';
 import { startServer, type TestServer } from '../support/server.js';
 import type { Places } from './places.js';
@@ -8,6 +8,8 @@ import type { Publisher } from './publisher.js';
 
 /** Between two attempts of a client that found nobody, in milliseconds: as clients do, so that they do not spin. */
 const RETRY_MS = 50;
+/** HASH of those who are registered. */
+const WORKERS = 'thrum:cluster:workers:{cluster}';
 
 /** Several brokers on one Redis, and ways to hurt them. */
 export class Fleet implements Places {
@@ -57,7 +59,13 @@ export class Fleet implements Places {
 
   /** Does one of the {@link FAULTS} and resolves, in words, when the fleet is whole again. */
   hurt(): Promise<string> {
-    const faults = [() => this.killWorker(), () => this.killHost(), () => this.drainHost(), () => this.killMaster()];
+    const faults = [
+      () => this.killWorker(),
+      () => this.killHost(),
+      () => this.drainHost(),
+      () => this.killMaster(),
+      () => this.freezeHost(),
+    ];
     return this.pick(faults)();
   }
 
@@ -96,6 +104,29 @@ export class Fleet implements Places {
     await server.restart();
     await this.redis.agreed();
     return `killed Redis master ${server.address}`;
+  }
+
+  /** It stands still until the others have taken it for dead, and have published without it for a while; its connections stay. */
+  private async freezeHost(): Promise<string> {
+    const host = this.pick(this.hosts);
+    const known = host.log.length;
+    const workers = liveWorkers(host);
+    const pids = [host.pid, ...workers];
+    for (const pid of pids) process.kill(pid, 'SIGSTOP');
+    await until('its workers are taken for dead', async () => {
+      const members = (await (await this.redis.ownerOf(WORKERS)).command('HVALS', WORKERS)) as Buffer[];
+      return members.every((member) => !workers.includes((JSON.parse(String(member)) as { pid: number }).pid));
+    });
+    const before = this.acknowledged;
+    await until('something is published meanwhile', () => this.acknowledged > before + 20);
+    for (const pid of pids) process.kill(pid, 'SIGCONT');
+    const back = (line: string): boolean => host.log.indexOf(line) >= known && line.includes('is registered again');
+    await until('its workers are there again', () => host.log.filter(back).length >= workers.length);
+    return `froze host ${host.pid} until it was taken for dead`;
+  }
+
+  private get acknowledged(): number {
+    return this.publishers.reduce((sum, publisher) => sum + publisher.acknowledged, 0);
   }
 
   /** Ends every host, whatever one of them says. */

@@ -66,8 +66,10 @@ describe.skipIf(!redisInstalled)('a host that is cut off for longer than its lea
     await until('its sessions', () => finds(near, far.jid));
     await loser.expectStreamError('conflict');
     await winner.ping();
+    // What it missed comes afterwards, and before what is published then.
     await untilHeard(near, far, 'news', 'after');
-    // What it missed can be fetched.
+    expect(await nextItem(far, 'news')).toBe('meanwhile');
+    expect(await nextItem(far, 'news')).toBe('after');
     expect(await storedItems(far, 'news')).toEqual(['before', 'meanwhile', 'after']);
     await far.request('set', pubsub(`<publish node='own'><item id='1'><v xmlns='urn:x'/></item></publish>`), SERVICE);
     for (const client of [near, far, winner]) await client.close();

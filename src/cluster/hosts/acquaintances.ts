@@ -18,10 +18,22 @@ export interface Circle {
   seal(): void;
   returns(kind: number): boolean;
   returned(peer: number, kind: number, body: Buffer, lives: boolean): void;
+  /** A frame that had not got to a peer that lives when this worker was taken for dead. */
+  unsent(peer: number, kind: number, body: Buffer): void;
+  /** What a peer sent to this worker may be lost. */
+  gap(peer: RemotePeer): void;
 }
+
+/** How far was heard what one sent who is dead now. */
+export type Grave = Pick<RemotePeer, 'number' | 'epoch' | 'sequence'> & { generation: number };
+
+/** So many of the dead are remembered. */
+const GRAVES = 1_000;
 
 /** The workers of other hosts, as one of them knows them: who comes and goes, and what becomes of what was on the way to them. */
 export class Acquaintances extends Map<number, RemotePeer> {
+  private readonly graves = new Map<number, Grave>();
+
   constructor(
     private readonly circle: Circle,
     private readonly log: Logger,
@@ -43,11 +55,27 @@ export class Acquaintances extends Map<number, RemotePeer> {
 
   /** This worker was taken for dead. The others live, and have handled what was in their inboxes; the rest comes back. */
   leaveAll(): void {
-    for (const peer of [...this.values()]) this.giveBack(peer, this.drop(peer), false, true);
+    for (const peer of [...this.values()]) {
+      const left = this.drop(peer);
+      this.giveBack(peer, left, false, true);
+      for (const { frames, landed } of left) {
+        if (!landed) eachFrame(frames, (kind, body) => this.circle.unsent(peer.number, kind, body));
+      }
+    }
+  }
+
+  /** One of the dead, whose last may still have to be heard. */
+  grave(number: number, epoch: number): Grave | undefined {
+    const grave = this.graves.get(number);
+    return grave?.epoch === epoch ? grave : undefined;
   }
 
   /** Whatever the dead had not acknowledged comes back. */
   private bury(peer: RemotePeer): void {
+    const { number, epoch, sequence, window } = peer;
+    this.graves.delete(number);
+    this.graves.set(number, { number, epoch, sequence, generation: window.generation });
+    if (this.graves.size > GRAVES) this.graves.delete(this.graves.keys().next().value!);
     this.giveBack(peer, this.drop(peer), true, false);
     peer.seen();
   }
@@ -70,6 +98,7 @@ export class Acquaintances extends Map<number, RemotePeer> {
   anew(peer: RemotePeer, why: string, its?: number): void {
     const { circle } = this;
     circle.seal();
+    circle.gap(peer);
     const { left, frames } = peer.anew(its ?? peer.window.generation + 1);
     circle.down(peer);
     const lost = frames - this.giveBack(peer, left, its !== undefined, true);

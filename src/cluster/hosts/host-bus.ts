@@ -1,4 +1,4 @@
-import type { Bus, BusListener, Channel, UndeliveredListener } from '../bus.js';
+import type { Bus, BusListener, Channel, GapListener, UndeliveredListener } from '../bus.js';
 
 const SETTLED = Promise.resolve();
 
@@ -31,9 +31,9 @@ export class HostBus implements Bus {
     return this.to(peer).request(peer, channel, body, timeoutMs);
   }
 
-  listen(channel: Channel, listener: BusListener): void {
-    this.local.listen(channel, listener);
-    this.remote.listen(channel, listener);
+  listen(channel: Channel, listener: BusListener, late?: boolean): void {
+    this.local.listen(channel, listener, late);
+    this.remote.listen(channel, listener, late);
   }
 
   barrier(peers?: readonly number[]): Promise<void> {
@@ -84,6 +84,16 @@ export class HostBus implements Bus {
   onUndelivered(channel: Channel, listener: UndeliveredListener): void {
     this.local.onUndelivered(channel, listener);
     this.remote.onUndelivered(channel, listener);
+  }
+
+  onGap(listener: GapListener): void {
+    this.local.onGap(listener);
+    this.remote.onGap(listener);
+  }
+
+  onUnsent(channel: Channel, listener: (peer: number, body: Buffer) => void): void {
+    this.local.onUnsent(channel, listener);
+    this.remote.onUnsent(channel, listener);
   }
 
   async close(): Promise<void> {

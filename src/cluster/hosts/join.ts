@@ -35,7 +35,6 @@ class Joined implements Hosts {
   private readonly leases: Leases;
   private readonly cleaner: Cleaner;
   private readonly renewals: (() => Promise<void>)[] = [];
-  private readonly tidied: (() => boolean)[] = [];
   private inbox: Inbox | undefined;
   private timer: NodeJS.Timeout | undefined;
   private state: 'new' | 'connected' | 'leaving' = 'new';
@@ -115,10 +114,6 @@ class Joined implements Hosts {
     this.cleaner.steps.push(fn);
   }
 
-  onLeave(fn: () => boolean): void {
-    this.tidied.push(fn);
-  }
-
   async connect(): Promise<void> {
     await this.options.pool.connect();
     const late = await this.register();
@@ -175,12 +170,14 @@ class Joined implements Hosts {
     const { log } = this.options;
     do {
       log.warn({ epoch: this.epoch }, 'the lease was lost: this worker registers again');
-      this.remote.leaveAll();
+      let over!: () => void;
+      this.remote.leaveAll(this.leases.heldAt, new Promise((resolve) => (over = resolve)));
       await this.patiently('this worker could not register again', () => this.register());
       this.bus.broadcast(CHANNEL.hosts, news(NEWS.came, this.bus.self, this.epoch));
       for (const renewed of this.renewals) {
         await this.patiently('what is of this worker could not be written again', renewed);
       }
+      over();
       // It may have been lost again over that.
     } while (this.state === 'connected' && !this.leases.held);
     log.info({ epoch: this.epoch }, 'this worker is registered again');
@@ -238,8 +235,7 @@ class Joined implements Hosts {
     this.cleaner.stop();
     await this.remote.close();
     if (connected) {
-      const tidy = this.tidied.every((fn) => fn());
-      const last = [this.leases.leave(tidy), this.removeInbox()];
+      const last = [this.leases.leave(), this.removeInbox()];
       for (const outcome of await Promise.allSettled(last)) {
         if (outcome.status === 'rejected')
           this.failed(outcome.reason, 'this worker did not leave the cluster in order');

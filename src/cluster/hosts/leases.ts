@@ -60,6 +60,11 @@ export class Leases {
     return this.held && performance.now() - this.since < this.options.leaseMs;
   }
 
+  /** When nobody can have taken this worker for dead last, in milliseconds since the epoch. */
+  get heldAt(): number {
+    return Date.now() - (performance.now() - this.since);
+  }
+
   get me(): Member {
     return { ...this.options.me, epoch: this.epoch };
   }
@@ -210,11 +215,10 @@ export class Leases {
     this.timer = undefined;
   }
 
-  /** `tidy`: nobody has to clean up after this worker. */
-  async leave(tidy: boolean): Promise<void> {
+  async leave(): Promise<void> {
     this.stop();
     await this.renewing;
-    await this.run(LEAVE, [this.options.me.number, this.epoch, tidy ? 1 : 0]);
+    await this.run(LEAVE, [this.options.me.number, this.epoch]);
   }
 
   private run(script: Script, args: (string | number)[], patienceMs?: number): Promise<unknown> {

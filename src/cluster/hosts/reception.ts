@@ -3,6 +3,7 @@ import { CONFIRM_MS } from '../bus.js';
 import { eachFrame } from '../frames.js';
 import type { Talk } from '../talk.js';
 import { FLAG, readEnvelope, type Envelope } from './envelope.js';
+import type { Grave } from './acquaintances.js';
 import type { RemotePeer } from './remote-peer.js';
 
 /** How late an acknowledgement may be that has nothing to ride on. */
@@ -18,6 +19,10 @@ export interface ReceptionOptions {
     isDead(worker: number, epoch: number): boolean;
   };
   find(worker: number): RemotePeer | undefined;
+  /** One that was taken for dead. */
+  grave(worker: number, epoch: number): Grave | undefined;
+  /** Kinds of frames that are heard also when their sender was taken for dead meanwhile. */
+  late: ReadonlySet<number>;
   /** The peer may have something to be sent now. */
   touch(peer: RemotePeer): void;
   /** The peer has begun that generation. */
@@ -46,7 +51,7 @@ export class Reception {
     const { members, find } = this.options;
     const peer = find(sender);
     if (peer?.epoch === epoch) return this.take(peer, envelope, fields);
-    if (this.closed || members.isDead(sender, epoch)) return count(counters.drops, 'bus_dead_sender');
+    if (this.closed || members.isDead(sender, epoch)) return this.takeLate(envelope, fields);
     return members.look(sender).then(() => {
       const found = find(sender);
       if (found?.epoch === epoch) this.take(found, envelope, fields);
@@ -69,18 +74,37 @@ export class Reception {
     }
     if (verdict === 'gap') void peer.control(FLAG.again);
     if (verdict !== 'take') return;
+    this.hear(peer, envelope, fields, (kind, body) => {
+      if (!talk.frame(peer.number, kind, body)) count(counters.drops, 'bus_garbled');
+      this.urgent ||= urgent(kind);
+    });
+  }
+
+  private hear(
+    { sequence }: Pick<Grave, 'sequence'>,
+    { flags }: Envelope,
+    fields: readonly Buffer[],
+    each: (kind: number, body: Buffer) => void,
+  ): void {
     const pieces: Buffer[] = [];
     for (let i = 1; i < fields.length; i += 2) pieces.push(fields[i]!);
-    for (const piece of peer.sequence.whole(envelope.flags, pieces)) {
-      peer.sequence.bytes += piece.length;
-      const sound = eachFrame(piece, (kind, body) => {
-        // A listener may have closed the bus.
-        if (this.closed) return;
-        if (!talk.frame(peer.number, kind, body)) count(counters.drops, 'bus_garbled');
-        this.urgent ||= urgent(kind);
-      });
+    for (const piece of sequence.whole(flags, pieces)) {
+      sequence.bytes += piece.length;
+      // A listener may have closed the bus.
+      const sound = eachFrame(piece, (kind, body) => this.closed || each(kind, body));
       if (!sound) count(counters.drops, 'bus_garbled');
     }
+  }
+
+  /** What lay here when its sender was taken for dead, or what one sends that does not know that it was: it counts as delivered there. */
+  private takeLate(envelope: Envelope, fields: readonly Buffer[]): void {
+    const { grave, late, talk } = this.options;
+    const dead = this.closed ? undefined : grave(envelope.sender, envelope.epoch);
+    if (dead === undefined || envelope.seq === 0 || dead.sequence.judge(envelope, dead.generation) !== 'take') {
+      if (envelope.seq > 0) count(counters.drops, 'bus_dead_sender');
+      return;
+    }
+    this.hear(dead, envelope, fields, (kind, body) => void (late.has(kind) && talk.frame(dead.number, kind, body)));
   }
 
   /** All that lay in the inbox is handled: those who sent much are told now, the others soon. */

@@ -69,6 +69,8 @@ export class RedisBus extends WatchedBus implements Bus, Carrier {
       talk: this.talk,
       members: options.members,
       find: (worker) => this.known.get(worker),
+      grave: (worker, epoch) => this.known.grave(worker, epoch),
+      late: this.late,
       touch: (peer) => this.gathering.touch(peer),
       anew: (peer, generation) => this.known.anew(peer, 'it begins anew', generation),
       urgent: this.returns,
@@ -90,8 +92,9 @@ export class RedisBus extends WatchedBus implements Bus, Carrier {
     this.watch ??= setInterval(() => this.check(), CHECK_MS);
   }
 
-  /** Meets everybody anew: this worker was taken for dead. */
-  leaveAll(): void {
+  /** Meets everybody anew: this worker was taken for dead, and was not yet at `since`. It is one of them again when `over` resolves. */
+  leaveAll(since: number, over: Promise<void>): void {
+    this.tellGap(since, over);
     this.known.leaveAll();
     this.assess();
   }
@@ -118,6 +121,11 @@ export class RedisBus extends WatchedBus implements Bus, Carrier {
       seal: () => this.gathering.seal(),
       returns: this.returns,
       returned: (peer, kind, body, lives) => this.returned(peer, kind, body, lives),
+      unsent: (peer, kind, body) => {
+        const listener = this.unsent[kind];
+        if (listener !== undefined) this.talk.guard(() => listener(peer, body));
+      },
+      gap: ({ heardAt }) => this.tellGap(Date.now() - (performance.now() - heardAt), undefined),
     };
   }
 

@@ -38,6 +38,8 @@ export class RemotePeer {
   private asked = 0;
   private askedAt = 0;
   private quietSince = 0;
+  /** When something came from it last. */
+  heardAt = performance.now();
   private closed = false;
   /** Who waits for frames to be in the inbox, up to which. */
   private readonly inTransit: { last: number; done: () => void }[] = [];
@@ -105,20 +107,13 @@ export class RemotePeer {
         // It may be there or not: the peer leaves what it has.
         this.flying = false;
         if (generation === this.window.generation) this.window.back();
-        this.hold();
       },
     );
-  }
-
-  /** What waits is not sent by itself: the peer is asked in a moment. */
-  private hold(): void {
-    if (this.quietSince === 0 && this.window.unsent) this.quietSince = performance.now();
   }
 
   private missed(generation: number): void {
     this.absent = true;
     if (generation === this.window.generation) this.window.again();
-    this.hold();
   }
 
   /** Outside the order, and lost if it is lost. */
@@ -138,6 +133,7 @@ export class RemotePeer {
   heard({ flags, takenGeneration, takenSeq }: Envelope): void {
     const { window } = this;
     this.absent = false;
+    this.heardAt = performance.now();
     if (window.taken(takenGeneration, takenSeq)) {
       this.asked = 0;
       this.quietSince = window.batches === 0 ? 0 : performance.now();

@@ -1,4 +1,11 @@
-import { type Bus, type BusListener, type Channel, PeerGone } from '../../../src/cluster/bus.js';
+import {
+  type Bus,
+  type BusListener,
+  CHANNEL,
+  type Channel,
+  type GapListener,
+  PeerGone,
+} from '../../../src/cluster/bus.js';
 
 type Frame =
   | { kind: 'frame'; channel: Channel; body: Buffer }
@@ -10,6 +17,11 @@ export class Hub {
   readonly buses: TestBus[] = [];
   private readonly links = new Map<string, { to: TestBus; from: TestBus; queue: Frame[] }>();
   private readonly dead = new Set<number>();
+  /** Those who are cut off, since when, and what they have sent since. */
+  private readonly away = new Map<
+    number,
+    { since: number; unsent: { to: number; channel: Channel; body: Buffer }[] }
+  >();
   private scheduled = false;
   /** Sent with `send` or `broadcast`. */
   frames = 0;
@@ -43,7 +55,66 @@ export class Hub {
     this.dead.add(bus.self);
   }
 
+  /**
+   * The worker is taken for dead by all others, and does not know. What is sent to it is lost, what it sends waits, and of what it had sent
+   * some has arrived though it was never told so.
+   */
+  cutOff(bus: TestBus): void {
+    const unsent: { to: number; channel: Channel; body: Buffer }[] = [];
+    this.away.set(bus.self, { since: Date.now(), unsent });
+    for (const giveUp of bus.giveUps.splice(0)) giveUp();
+    for (const { from, to, queue } of this.links.values()) {
+      if (to === bus) queue.length = 0;
+      if (from !== bus) continue;
+      for (const frame of queue.splice(0)) {
+        if (frame.kind !== 'frame') continue;
+        unsent.push({ to: to.self, channel: frame.channel, body: Buffer.from(frame.body) });
+        if (frame.channel === CHANNEL.notify && unsent.length % 2 === 1 && queue.length === unsent.length - 1)
+          queue.push(frame);
+      }
+    }
+    for (const other of this.buses) {
+      if (!other.peers.delete(bus.self)) continue;
+      for (const listener of other.downs) listener(bus.self);
+    }
+  }
+
+  /** It finds out, and is one of them again. */
+  async rejoin(bus: TestBus): Promise<void> {
+    const { since, unsent } = this.away.get(bus.self)!;
+    let over!: () => void;
+    const rejoined = new Promise<void>((resolve) => (over = resolve));
+    for (const listener of bus.gaps) listener(since, rejoined);
+    const peers = [...bus.peers];
+    bus.peers.clear();
+    for (const peer of peers) for (const listener of bus.downs) listener(peer);
+    for (const { to, channel, body } of unsent) bus.unsent.get(channel)?.(to, body);
+    await new Promise((resolve) => setImmediate(resolve));
+    this.away.delete(bus.self);
+    for (const other of this.buses) {
+      if (other === bus || this.away.has(other.self)) continue;
+      for (const [one, two] of [
+        [bus, other],
+        [other, bus],
+      ] as const) {
+        one.peers.add(two.self);
+        for (const listener of one.ups) listener(two.self);
+      }
+    }
+    over();
+  }
+
+  isAway(bus: TestBus): boolean {
+    return this.away.has(bus.self);
+  }
+
   post(from: number, to: number, frame: Frame): void {
+    if (this.away.has(to)) return;
+    const away = this.away.get(from);
+    if (away !== undefined) {
+      if (frame.kind === 'frame') away.unsent.push({ to, channel: frame.channel, body: frame.body });
+      return;
+    }
     const link = this.links.get(`${from}>${to}`);
     if (link === undefined || this.dead.has(from)) return;
     if (frame.kind === 'frame') this.frames++;
@@ -81,6 +152,10 @@ export class TestBus implements Bus {
   readonly listeners = new Map<Channel, BusListener>();
   readonly ups: ((peer: number) => void)[] = [];
   readonly downs: ((peer: number) => void)[] = [];
+  /** Whoever waits for others waits no longer. */
+  readonly giveUps: (() => void)[] = [];
+  readonly gaps: GapListener[] = [];
+  readonly unsent = new Map<Channel, (peer: number, body: Buffer) => void>();
   private readonly congestion: ((congested: boolean) => void)[] = [];
   readonly backlog = 0;
   congested = false;
@@ -112,6 +187,8 @@ export class TestBus implements Bus {
   }
 
   async barrier(peers?: readonly number[]): Promise<void> {
+    // Nobody waits for those who cannot be reached.
+    if (this.hub.isAway(this)) return;
     await Promise.all(
       [...this.peers]
         .filter((peer) => peers?.includes(peer) ?? true)
@@ -119,6 +196,7 @@ export class TestBus implements Bus {
           (peer) =>
             new Promise<void>((resolve) => {
               this.downs.push((gone) => gone === peer && resolve());
+              this.giveUps.push(resolve);
               const back = (): void => this.hub.post(peer, this.self, { kind: 'call', action: resolve });
               this.hub.post(this.self, peer, { kind: 'call', action: back });
             }),
@@ -149,6 +227,14 @@ export class TestBus implements Bus {
 
   onPeerDown(listener: (peer: number) => void): void {
     this.downs.push(listener);
+  }
+
+  onGap(listener: GapListener): void {
+    this.gaps.push(listener);
+  }
+
+  onUnsent(channel: Channel, listener: (peer: number, body: Buffer) => void): void {
+    this.unsent.set(channel, listener);
   }
 
   async close(): Promise<void> {

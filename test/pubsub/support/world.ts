@@ -220,7 +220,7 @@ export class World {
     for (let i = 0; i < 3; i++) {
       for (const { pubsub, bus } of this.workers) {
         await new Promise<void>((resolve) => setImmediate(resolve));
-        await pubsub.stop();
+        await pubsub.settled();
         await bus.barrier();
       }
     }
