@@ -129,6 +129,7 @@ async function serve(
   const stop = stopper(async () => {
     await supervisor.stop();
     await control.close();
+    log.info('closed');
   });
   // From here on, so that a signal that answers the line of readiness, or comes before it, finds us.
   let asked = false;
