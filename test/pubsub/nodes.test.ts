@@ -297,6 +297,21 @@ describe('service discovery', () => {
     expect(readForm(query.child('x', 'jabber:x:data')!)!.formType).toBe(`${NS}#meta-data`);
   });
 
+  it('shows who may publish unless they are very many', async () => {
+    const owner = await new World().login('owner@localhost/r');
+    await owner.create('n');
+    const publishers = (from: number, to: number): string =>
+      Array.from(
+        { length: to - from },
+        (_, i) => `<affiliation jid='p${from + i}@localhost' affiliation='publisher'/>`,
+      ).join('');
+    const shown = async () => values((await owner.ok('get', info('n')))!)['pubsub#publisher']?.length;
+    await owner.own('set', `<affiliations node='n'>${publishers(0, 100)}</affiliations>`);
+    expect(await shown()).toBe(100);
+    await owner.own('set', `<affiliations node='n'>${publishers(100, 101)}</affiliations>`);
+    expect(await shown()).toBeUndefined();
+  });
+
   it('counts the subscribers of a node without reading them, and not those who wait for approval', async () => {
     const world = new World();
     const owner = await world.login('owner@localhost/r');

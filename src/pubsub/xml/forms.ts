@@ -36,6 +36,9 @@ export function subscriptionForm(type: FormType, options: SubscriptionOptions): 
   return dataForm(type, NS_SUBSCRIBE_OPTIONS, fields);
 }
 
+/** Longest list of addresses that anybody is shown: owners may make them very long, and anybody may ask for them. */
+const MOST_SHOWN = 100;
+
 /** What anybody may know of a node (XEP-0060 §5.4, §16.4.3). */
 export function metaDataForm(facts: NodeFacts, subscribers: number): Element {
   const { config } = facts.policy;
@@ -45,6 +48,8 @@ export function metaDataForm(facts: NodeFacts, subscribers: number): Element {
     label,
     value,
   });
+  const people = (name: string, label: string, jids: readonly string[]): Field[] =>
+    jids.length > MOST_SHOWN ? [] : [field(name, 'jid-multi', label, jids)];
   const known = (name: keyof NodeConfig): Field =>
     optionField(name, optionKind(name), optionKind(name).write(config[name]));
   return dataForm('result', NS_META_DATA, [
@@ -55,8 +60,8 @@ export function metaDataForm(facts: NodeFacts, subscribers: number): Element {
     known('contact'),
     field('creator', 'jid-single', 'Node creator', facts.creator),
     field('creation_date', 'text-single', 'Creation date', dateTime(facts.created)),
-    field('owner', 'jid-multi', 'Node owners', facts.owners()),
-    field('publisher', 'jid-multi', 'Publishers to this node', facts.holding('publisher')),
+    ...people('owner', 'Node owners', facts.owners()),
+    ...people('publisher', 'Publishers to this node', facts.holding('publisher')),
     known('access_model'),
     known('publish_model'),
     known('max_items'),
