@@ -151,6 +151,15 @@ describe('the files of the LMDB store', () => {
     order.push('another');
     await reading;
     expect(order).toEqual(['another', '9999 are read']);
+    await Promise.all(Array.from({ length: 1500 }, (_, n) => store.nodes.create(node(`node ${n}`))));
+    await Promise.all(
+      Array.from({ length: 1500 }, (_, n) => store.nodes.putSubscription(subscription(`node ${n}`, '1@x/r'))),
+    );
+    const all = store.nodes.subscriptionsOf('1@x').then((found) => order.push(`${found.length} of one are read`));
+    await turn();
+    order.push('another');
+    await all;
+    expect(order.slice(2)).toEqual(['another', '1501 of one are read']);
     // Another node of that name has its own.
     await store.nodes.remove('many');
     await store.nodes.create(node('many'));

@@ -1,17 +1,15 @@
-import { setImmediate as turn } from 'node:timers/promises';
 import type { Affiliation, NodeRecord, NodeStore, SubscriptionRecord } from '../store.js';
 import type { Environment, Tables } from './environment.js';
 import { read } from './errors.js';
 import { type Collector, garbageKey, garbageLimit } from './garbage.js';
 import { HEAD_BYTES, Head } from './head.js';
 import { LAST, number, part, startingWith } from './keys.js';
+import { inPieces } from './pieces.js';
 import { type StoredNode, toRecord, toStored, toStoredSubscription } from './records.js';
 import type { Writer } from './writer.js';
 
 const NOTHING = Buffer.alloc(1);
 
-/** Subscriptions that are read in one go. */
-const AT_ONCE = 1000;
 /** LMDB counts by looking at every key. From so many on the number is remembered, of so many nodes, for so many milliseconds. */
 const MANY = 10_000;
 const COUNTED = 1000;
@@ -199,18 +197,13 @@ export class LmdbNodes implements NodeStore {
     const found: SubscriptionRecord[] = [];
     const incarnation = await read(this.environment, () => this.incarnationOf(node));
     if (incarnation === undefined) return found;
-    const range = startingWith(number(incarnation));
-    for (;;) {
-      const last = found.at(-1);
-      const after = last && { start: subscriptionKey(incarnation, last.jid), exclusiveStart: true };
-      const piece = await read(this.environment, () => [
-        ...this.subscriptions.getRange({ ...range, ...after, limit: AT_ONCE }),
-      ]);
-      for (const { value } of piece) found.push(value);
-      if (piece.length < AT_ONCE) return found;
-      // Everything else in this process would wait.
-      await turn();
-    }
+    await inPieces(this.environment, startingWith(number(incarnation)), (piece) =>
+      Array.from(this.subscriptions.getRange(piece), ({ key, value }) => {
+        found.push(value);
+        return key;
+      }),
+    );
+    return found;
   }
 
   async countSubscriptions(node: string): Promise<number> {
@@ -227,18 +220,20 @@ export class LmdbNodes implements NodeStore {
     return count;
   }
 
-  subscriptionsOf(bare: string): Promise<SubscriptionRecord[]> {
-    return read(this.environment, () => {
-      const prefix = part(bare);
-      const found: SubscriptionRecord[] = [];
-      for (const indexed of this.environment.tables.subscribers.getKeys(startingWith(prefix))) {
+  async subscriptionsOf(bare: string): Promise<SubscriptionRecord[]> {
+    const prefix = part(bare);
+    const found: SubscriptionRecord[] = [];
+    await inPieces(this.environment, startingWith(prefix), (piece) => {
+      const keys = [...this.environment.tables.subscribers.getKeys(piece)];
+      for (const indexed of keys) {
         const key = Buffer.from(indexed.subarray(prefix.length));
         const stored = this.subscriptions.get(key);
         // Those of a deleted node may not have been wiped yet.
         if (stored && this.incarnationOf(stored.node) === key.readUIntBE(0, 6)) found.push(stored);
       }
-      return found;
+      return keys;
     });
+    return found;
   }
 
   countSubscriptionsOf(bare: string): Promise<number> {
