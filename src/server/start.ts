@@ -170,7 +170,8 @@ async function serve(
   process.on('SIGHUP', () => {
     supervisor.reload().then(
       () => log.info('certificates were read again'),
-      (error: unknown) => log.error({ err: error }, 'certificates could not be read again; the old ones stay in use'),
+      ({ message }: Error) =>
+        log.error({ reason: message }, 'certificates could not be read again; the old ones stay in use'),
     );
   });
   await stop.done;

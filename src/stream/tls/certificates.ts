@@ -5,7 +5,7 @@ import type { TLSSocketOptions } from 'node:tls';
 import { domainToASCII } from 'node:url';
 import type { Logger } from 'pino';
 import type { Config } from '../../config/config.js';
-import { loadPair, type LoadedPair } from './pair.js';
+import { CertificateError, loadPair, type LoadedPair } from './pair.js';
 import { selfSignedPair, subjectNames, type PairFiles } from './self-signed.js';
 
 /** XEP-0368 §3. */
@@ -98,7 +98,9 @@ export class CertificateStore {
       this.located = files;
       this.use(pair);
     } catch (error) {
-      log.error({ err: error }, `certificate not reloaded, the old one stays in use: ${(error as Error).message}`);
+      // What is wrong with the files is a sentence; anything else is our own.
+      const details = error instanceof CertificateError ? {} : { err: error };
+      log.error(details, `certificate not reloaded, the old one stays in use: ${(error as Error).message}`);
       return false;
     }
     log.info({ expires: new Date(this.expires).toISOString() }, 'certificate reloaded');
