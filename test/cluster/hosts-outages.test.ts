@@ -230,6 +230,34 @@ describe.skipIf(!redisInstalled)('the bus between hosts', () => {
     expect(counting.events).toEqual(before);
   });
 
+  test('sends what was left when it began anew while Redis was away, though nothing more follows', async () => {
+    const server = await start('--appendonly', 'yes', '--appendfsync', 'always');
+    const redis = server.config({ patience_seconds: 1 });
+    const got: string[] = [];
+    const all = await connected(2, { redis, leaseSeconds: 10, backlogBytes: 20_000 }, ({ bus }) => {
+      bus.listen(CHANNEL.kick, (_from, body) => void got.push(String(body)));
+    });
+    const [a] = all as [Host];
+    await until('both having nothing to say', () =>
+      all.every(({ hosts }) => hosts.status().peers.every(({ batches }) => batches === 0)),
+    );
+    await server.kill();
+    await until('nobody being there', () => !a.redis.up);
+    a.bus.send(2, CHANNEL.kick, Buffer.from('on its way'));
+    await new Promise(setImmediate);
+    for (let i = 0; i < 5; i++) a.bus.send(2, CHANNEL.notify, Buffer.alloc(10_000));
+    await until('a new beginning', () => a.lines.some(({ text }) => text.includes('too far behind')));
+    a.bus.send(2, CHANNEL.kick, Buffer.from('last'));
+    // Nobody waits any more for what was on its way.
+    await until('the end of the patience', async () => {
+      const before = performance.now();
+      await a.bus.barrier();
+      return !a.redis.up && performance.now() - before < 1;
+    });
+    await server.restart();
+    await until('the last', () => got.includes('last'));
+  });
+
   test('drops what one sends who is dead to the cluster', async () => {
     const server = await start();
     const counting = new Counting();

@@ -107,13 +107,20 @@ export class RemotePeer {
         // It may be there or not: the peer leaves what it has.
         this.flying = false;
         if (generation === this.window.generation) this.window.back();
+        this.hold();
       },
     );
+  }
+
+  /** What waits is not sent by itself: the peer is asked in a moment. */
+  private hold(): void {
+    if (this.quietSince === 0 && this.window.unsent) this.quietSince = performance.now();
   }
 
   private missed(generation: number): void {
     this.absent = true;
     if (generation === this.window.generation) this.window.again();
+    this.hold();
   }
 
   /** Outside the order, and lost if it is lost. */
