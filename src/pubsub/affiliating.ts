@@ -2,7 +2,6 @@ import { parseJid } from '../jid/jid.js';
 import type { Affiliation } from '../store/store.js';
 import { TRANSITIONS, isAffiliation } from './capability.js';
 import type { Actor, Engine } from './engine.js';
-import type { NodeFacts } from './node.js';
 import { Refusal, type RefusedEntry } from './refusals.js';
 import { admit, dismiss } from './subscribing.js';
 
@@ -73,7 +72,7 @@ export async function setAffiliations(
     await engine.changed(name);
     const now = await engine.node(name);
     if (now instanceof Refusal) return now;
-    await reconcile(engine, name, now.facts, changed);
+    await reconcile(engine, name, changed);
     for (const bare of changed) engine.notices.affiliation(bare, name, now.facts.affiliation(bare));
   }
   const list = [...malformed, ...refused];
@@ -118,16 +117,14 @@ export function judge(now: Record<string, Affiliation>, wanted: ReadonlyMap<stri
  * Subscriptions follow the access model and the affiliations as they are now: who may not be subscribed any more is dismissed, who waits
  * and needs no approval any more is admitted (XEP-0060 §8.7.4, §14.3). `only` limits it to those bare JIDs.
  */
-export async function reconcile(
-  engine: Engine,
-  name: string,
-  facts: NodeFacts,
-  only?: ReadonlySet<string>,
-): Promise<void> {
+export async function reconcile(engine: Engine, name: string, only?: ReadonlySet<string>): Promise<void> {
   const all = await engine.store.nodes.subscriptionsOfNode(name);
   for (const subscription of all) {
     if (only !== undefined && !only.has(subscription.bare)) continue;
-    const standing = facts.maySubscribe(subscription.bare);
+    // There may be many, and another owner may have changed something meanwhile.
+    const known = await engine.node(name);
+    if (known instanceof Refusal) return;
+    const standing = known.facts.maySubscribe(subscription.bare);
     if (standing === 'no') await dismiss(engine, subscription);
     else if (standing === 'yes' && subscription.state === 'pending') await admit(engine, subscription);
   }

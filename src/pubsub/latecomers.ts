@@ -4,6 +4,7 @@ import { freshId } from './ids.js';
 import type { Reader } from './interest.js';
 import type { Published } from './last-items.js';
 import type { NodeState, Policy } from './node.js';
+import { Refusal } from './refusals.js';
 import { delayedItemBody } from './wire.js';
 
 /** So young, in milliseconds, an item may be kept already while its notification is not on its way yet. Clocks may be as far apart. */
@@ -25,18 +26,19 @@ function bodyOf(node: NodeState, item: Published, { payloads, namesPublisher }: 
 
 /** Sends the last item to a new subscriber, behind the result that tells of the subscription (XEP-0060 §6.1.7). */
 export function lastToSubscriber(engine: Engine, name: string, jid: Jid): void {
-  const { facts, activity } = engine.nodes.peek(name) ?? {};
-  if (facts === undefined || facts.policy.config.send_last_published_item === 'never' || !facts.policy.delivers) return;
+  const node = engine.nodes.ensure(name);
+  const { activity } = node;
   setImmediate(() =>
     engine.task(async () => {
-      const node = await engine.nodes.load(name);
-      if (node === undefined) return;
-      const items = await engine.lastItems.of([node]);
+      const known = await engine.node(name);
+      if (known instanceof Refusal) return engine.nodes.release(node);
+      const { policy } = known.facts;
+      if (policy.config.send_last_published_item === 'never' || !policy.delivers) return;
+      const items = await engine.lastItems.of([known]);
       await notified(engine, items);
       const item = items.get(name);
-      // Somebody has published meanwhile: the subscriber has got something newer.
-      if (item === undefined || node.activity !== activity || node.facts === undefined) return;
-      const { policy } = node.facts;
+      // Somebody has published meanwhile: the subscriber has got something newer. Or the node has gone.
+      if (item === undefined || node.activity !== activity || engine.nodes.peek(name) !== node) return;
       engine.fanout.direct(jid, policy.type, bodyOf(node, item, policy));
     }),
   );

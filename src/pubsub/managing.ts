@@ -93,7 +93,7 @@ export async function configure(
       engine.notify(name, facts, configured(name, facts.policy.config)),
     );
   }
-  if (before.config.access_model !== facts.policy.config.access_model) await reconcile(engine, name, facts);
+  if (before.config.access_model !== facts.policy.config.access_model) await reconcile(engine, name);
   return undefined;
 }
 

@@ -131,6 +131,46 @@ describe('what changes while something is being read', () => {
     expect(await store.nodes.subscriptionsOf('juliet@localhost')).toEqual([]);
   });
 
+  it('an owner configures the node while somebody subscribes: the last item comes all the same (XEP-0060 §12.10)', async () => {
+    for (let ticks = 0; ticks < 40; ticks++) {
+      const world = new World({ workers: 2 });
+      const owner = await world.login('owner@localhost/r', 1);
+      const reader = await world.login('reader@localhost/r');
+      await owner.create('n');
+      await owner.publish('n', '1');
+      const subscribing = reader.subscribe('n');
+      for (let tick = 0; tick < ticks; tick++) {
+        await (ticks % 2 === 0 ? undefined : new Promise((resolve) => setImmediate(resolve)));
+      }
+      const title = form('node_config', { title: 'new' });
+      const configuring = owner.own('set', `<configure node='n'>${title}</configure>`);
+      await Promise.all([subscribing, configuring]);
+      await world.quiet();
+      expect(reader.take().flatMap(itemIds), `after ${ticks} ticks`).toEqual(['1']);
+    }
+  });
+
+  it('an owner closes a node, and another lets one of its subscribers stay meanwhile (XEP-0060 §14.3)', async () => {
+    const store = memoryStore();
+    const world = new World({ store });
+    const owner = await world.login('owner@localhost/r');
+    const bob = await world.login('bob@localhost/r');
+    await owner.create('n', { send_last_published_item: 'never' });
+    await (await world.login('alice@localhost/r')).subscribe('n');
+    await bob.subscribe('n');
+    // The first of them is being dismissed.
+    const open = gate(store.nodes as never, 'removeSubscription');
+    const whitelist = form('node_config', { access_model: 'whitelist' });
+    const closing = owner.own('set', `<configure node='n'>${whitelist}</configure>`);
+    await expect.poll(() => store.nodes.subscriptionsOf('alice@localhost')).toEqual([]);
+    const second = await world.login('owner@localhost/second');
+    const member = `<affiliation jid='bob@localhost' affiliation='member'/>`;
+    await second.own('set', `<affiliations node='n'>${member}</affiliations>`);
+    open();
+    await closing;
+    expect(await store.nodes.subscriptionsOf('bob@localhost')).toHaveLength(1);
+  });
+
   it("a node's facts are dropped in the moment in which they were read", async () => {
     for (let ticks = 0; ticks < 12; ticks++) {
       const store = memoryStore();
