@@ -239,7 +239,7 @@ export class Engine {
   // --- failures and loose ends -------------------------------------------------------------------------------------------
 
   /** What a request is told when the store, or something else, did not do its work. */
-  failed(error: unknown): Refusal {
+  failed(error: unknown, what = 'a request to the pub-sub service failed'): Refusal {
     if (error instanceof StoreError && error.reason === 'full') {
       this.outage(error, 'the disk is full: nothing more is kept until there is room on that of data_dir');
       return new Refusal('store-full');
@@ -249,7 +249,7 @@ export class Engine {
       this.outage(error, 'the store is not available: requests fail');
       return new Refusal('internal-error');
     }
-    this.log.error({ err: error }, 'a request to the pub-sub service failed');
+    this.log.error({ err: error }, what);
     return new Refusal('internal-error');
   }
 
@@ -263,7 +263,7 @@ export class Engine {
   /** Work that nobody waits for; its failure is logged. */
   task(work: () => Promise<void>): void {
     const task = work()
-      .catch((error: unknown) => this.log.error({ err: error }, 'the pub-sub service could not finish its work'))
+      .catch((error: unknown) => void this.failed(error, 'the pub-sub service could not finish its work'))
       .finally(() => this.tasks.delete(task));
     this.tasks.add(task);
   }

@@ -103,16 +103,21 @@ export class PubSub {
 
   /** disco#info of the service, or of a node (XEP-0060 §5.1, §5.3, §5.4). `more` are features of the service from elsewhere. */
   async discoInfo(node: string | undefined, more: readonly string[] = []): Promise<Element | StanzaError> {
-    return node === undefined
-      ? serviceInfo(more)
-      : (answer(await nodeInfo(this.engine, node)) as Element | StanzaError);
+    return node === undefined ? serviceInfo(more) : this.discovered(nodeInfo(this.engine, node));
   }
 
   /** disco#items of the service, or of a node (XEP-0060 §5.2, §5.5). `query` may hold a `<set/>` (XEP-0059). */
   async discoItems(node: string | undefined, requester: Jid, query: Element): Promise<Element | StanzaError> {
     const actor = this.actor(requester, undefined);
-    const list = node === undefined ? nodeList(this.engine, query) : itemList(this.engine, actor, node, query);
-    return answer(await list) as Element | StanzaError;
+    return this.discovered(
+      node === undefined ? nodeList(this.engine, query) : itemList(this.engine, actor, node, query),
+    );
+  }
+
+  private discovered(found: Promise<Element | Refusal>): Promise<Element | StanzaError> {
+    return found
+      .catch((error: unknown) => this.engine.failed(error))
+      .then((given) => (given instanceof Refusal ? stanzaError(given) : given));
   }
 
   // --- administration -----------------------------------------------------------------------------------------------------------
@@ -159,7 +164,7 @@ export class PubSub {
       reader.catchingUp = catchingUp;
       this.engine.task(() => catchingUp);
     } catch (error) {
-      this.engine.log.error({ err: error, session: session.jid.full }, 'subscriptions could not be read');
+      this.engine.failed(error, 'subscriptions could not be read');
     }
   }
 

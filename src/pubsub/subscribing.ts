@@ -44,7 +44,11 @@ export async function subscribe(
   if (!facts.policy.config.subscribe) return unsupported('subscribe');
   const { nodes } = engine.store;
   const before = await nodes.subscription(name, subscriber.full);
-  if (before?.state === 'pending' && may === 'ask') return new Refusal('pending-subscription');
+  if (before?.state === 'pending' && may === 'ask') {
+    // Perhaps no owner was there to be asked, and one is now (§8.6: at any time).
+    engine.notices.authorization(facts.owners(), before);
+    return new Refusal('pending-subscription');
+  }
   const options = submitted === undefined ? expandOptions(before) : changeOptions(expandOptions(before), submitted);
   if (options === undefined) return new Refusal('invalid-options');
   // One subscription for each JID: asking again shows the one that there is (§6.1.6).

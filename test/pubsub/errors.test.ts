@@ -568,15 +568,17 @@ describe('a store that is away', () => {
     await owner.create('a');
     const away = () => Promise.reject(new StoreError('unavailable', 'Redis did not do it'));
     Object.assign(store.items, { publish: away, latest: away, page: away });
-    Object.assign(store.nodes, { create: away });
+    Object.assign(store.nodes, { create: away, list: away });
     const before = counters.drops['store_unavailable'] ?? 0;
     const requests = [
       set(`<publish node='a'>${item()}</publish>`),
       set(`<create node='b'/>`),
       get(`<items node='a'/>`),
+      `get <query xmlns='http://jabber.org/protocol/disco#items'/>`,
+      `get <query xmlns='http://jabber.org/protocol/disco#items' node='a'/>`,
     ].map((request) => owner.iq(request.slice(0, 3) as 'get' | 'set', request.slice(4)));
     for (const answer of await Promise.all(requests))
       expect(answer).toMatchObject({ condition: 'internal-server-error', type: 'wait' });
-    expect(counters.drops['store_unavailable']).toBe(before + 3);
+    expect(counters.drops['store_unavailable']).toBe(before + 5);
   });
 });

@@ -134,6 +134,18 @@ describe('subscriptions that owners have to approve (§8.6)', () => {
     });
   };
 
+  it('are asked for again with every further request, as no owner may have been there (§8.6, §6.1.3.7)', async () => {
+    const { owner, reader, request } = await setUp();
+    owner.close();
+    const subscribe = `<pubsub xmlns='${NS}'><subscribe node='n' jid='reader@localhost'/></pubsub>`;
+    const late = await owner.world.login('owner@localhost/late');
+    expect(await reader.iq('set', subscribe)).toMatchObject({ condition: 'not-authorized' });
+    const again = await late.next();
+    expect(reply(again, 'true')).toBe(reply(request, 'true'));
+    await late.message(reply(again, 'true'));
+    expect((await reader.next()).child('event', EVENT)!.child('subscription')!.attr('subscription')).toBe('subscribed');
+  });
+
   it('take effect with the approval, and bring the last item', async () => {
     const { world, owner, reader, request } = await setUp();
     await owner.publish('n', '1');
