@@ -1,4 +1,4 @@
-import { JOINS_AFTER, JOINS_BEFORE } from './joining.js';
+import { joins } from './joining.js';
 
 /** Contextual rules for code points that are valid in some places only (RFC 5892 appendix A). */
 
@@ -14,28 +14,40 @@ function isVirama(character: string): boolean {
 
 const HIRAGANA_KATAKANA_HAN = /[\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Han}]/u;
 
-type Rule = (before: string, after: string, whole: string) => boolean;
+/** Rules look at what is near, or once at the whole: a text may consist of such characters only. */
+type Rule = (whole: string, index: number) => boolean;
 
-const lastOf = (s: string): string => /.$/su.exec(s)?.[0] ?? '';
+/** The character that ends there, or nothing. */
+const before = (whole: string, index: number): string =>
+  Array.from(whole.slice(Math.max(0, index - 2), index)).at(-1) ?? '';
+
+/** The same for every place in the text. */
+function everywhere(valid: (whole: string) => boolean): Rule {
+  let last: string | undefined;
+  let answer = false;
+  return (whole) => {
+    if (whole !== last) answer = valid((last = whole));
+    return answer;
+  };
+}
 
 /** A.3: MIDDLE DOT only between two l. */
-const middleDot: Rule = (before, after) => before.endsWith('l') && after.startsWith('l');
+const middleDot: Rule = (whole, index) => whole[index - 1] === 'l' && whole[index + 1] === 'l';
 /** A.4: GREEK LOWER NUMERAL SIGN only before a Greek character. */
-const keraia: Rule = (_, after) => /^\p{Script=Greek}/u.test(after);
+const keraia: Rule = (whole, index) => /^\p{Script=Greek}/u.test(whole.slice(index + 1));
 /** A.5, A.6: GERESH and GERSHAYIM only after a Hebrew character. */
-const geresh: Rule = (before) => /\p{Script=Hebrew}$/u.test(before);
-/** A.7: KATAKANA MIDDLE DOT only in Japanese text. */
-const katakanaDot: Rule = (before, after) =>
-  HIRAGANA_KATAKANA_HAN.test(before.replaceAll('\u30fb', '') + after.replaceAll('\u30fb', ''));
+const geresh: Rule = (whole, index) => /\p{Script=Hebrew}/u.test(before(whole, index));
+/** A.7: KATAKANA MIDDLE DOT, which is of no script itself, only in Japanese text. */
+const katakanaDot = everywhere((whole) => HIRAGANA_KATAKANA_HAN.test(whole));
 /** A.8, A.9: the two kinds of Arabic digits do not mix. */
-const arabicDigit: Rule = (_, __, whole) => !/[\u06f0-\u06f9]/.test(whole);
-const extendedDigit: Rule = (_, __, whole) => !/[\u0660-\u0669]/.test(whole);
+const arabicDigit = everywhere((whole) => !/[\u06f0-\u06f9]/.test(whole));
+const extendedDigit = everywhere((whole) => !/[\u0660-\u0669]/.test(whole));
 
 const RULES = new Map<string, Rule>([
   // A.1: ZERO WIDTH NON-JOINER
-  ['\u200c', (before, after) => isVirama(lastOf(before)) || (JOINS_BEFORE.test(before) && JOINS_AFTER.test(after))],
+  ['\u200c', (whole, index) => isVirama(before(whole, index)) || joins(whole, index)],
   // A.2: ZERO WIDTH JOINER
-  ['\u200d', (before) => isVirama(lastOf(before))],
+  ['\u200d', (whole, index) => isVirama(before(whole, index))],
   ['\u00b7', middleDot],
   ['\u0375', keraia],
   ['\u05f3', geresh],
@@ -49,6 +61,5 @@ for (let digit = 0; digit < 10; digit++) {
 
 /** Whether the CONTEXTJ or CONTEXTO character at `index` of `whole` is valid there. */
 export function validInContext(whole: string, index: number, character: string): boolean {
-  const rule = RULES.get(character);
-  return rule !== undefined && rule(whole.slice(0, index), whole.slice(index + character.length), whole);
+  return RULES.get(character)?.(whole, index) ?? false;
 }

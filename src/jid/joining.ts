@@ -32,7 +32,13 @@ function pattern(...tables: string[]): string {
 const TRANSPARENT =
   '(?:(?![\\u0600-\\u0605\\u06dd\\u0890\\u0891\\u08e2\\u180e\\u200c\\u200d\\u2066-\\u2069\\u{110bd}\\u{110cd}])[\\p{Mn}\\p{Me}\\p{Cf}\\u{1e94b}])';
 
-/** What must come before ZERO WIDTH NON-JOINER between joining letters (RFC 5892 appendix A.1). */
-export const JOINS_BEFORE = new RegExp(`[${pattern(LEFT, DUAL)}]${TRANSPARENT}*$`, 'u');
-/** What must come after it. */
-export const JOINS_AFTER = new RegExp(`^${TRANSPARENT}*[${pattern(RIGHT, DUAL)}]`, 'u');
+const BETWEEN = new RegExp(
+  `(?<=[${pattern(LEFT, DUAL)}]${TRANSPARENT}*)\\u200c(?=${TRANSPARENT}*[${pattern(RIGHT, DUAL)}])`,
+  'uy',
+);
+
+/** Whether the ZERO WIDTH NON-JOINER at `index` stands between joining letters (RFC 5892 appendix A.1). */
+export function joins(whole: string, index: number): boolean {
+  BETWEEN.lastIndex = index;
+  return BETWEEN.test(whole);
+}

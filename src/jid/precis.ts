@@ -98,8 +98,12 @@ function fits(part: string): boolean {
   return part.length * 3 <= MAX_PART_BYTES || Buffer.byteLength(part) <= MAX_PART_BYTES;
 }
 
-/** A string longer than this cannot become short enough: no mapping shortens UTF-8 to less than a third. */
+/** A string of more bytes cannot become short enough: no mapping shortens UTF-8 to less than a third. */
 const MAX_INPUT = 3 * MAX_PART_BYTES;
+
+function tooLong(s: string): boolean {
+  return s.length > MAX_INPUT || Buffer.byteLength(s) > MAX_INPUT;
+}
 
 const SIMPLE_LOCAL = /^[a-z0-9!#$%()*+,\-.;=?[\\\]^_`{|}~]{1,341}$/;
 const EXCLUDED = /["&'/:<>@]/;
@@ -107,14 +111,14 @@ const EXCLUDED = /["&'/:<>@]/;
 /** RFC 7622 §3.3. */
 export function localpart(s: string): string | undefined {
   if (SIMPLE_LOCAL.test(s)) return s;
-  if (s.length > MAX_INPUT) return undefined;
+  if (tooLong(s)) return undefined;
   const enforced = usernameCaseMapped(s);
   return enforced === undefined || EXCLUDED.test(enforced) || !fits(enforced) ? undefined : enforced;
 }
 
 /** RFC 7622 §3.4. A leading space is refused as example 18 of §3.5 has it, though the profile alone would allow it. */
 export function resourcepart(s: string): string | undefined {
-  if (s.length > MAX_INPUT) return undefined;
+  if (tooLong(s)) return undefined;
   const enforced = opaqueString(s);
   return enforced === undefined || enforced.startsWith(' ') || !fits(enforced) ? undefined : enforced;
 }
