@@ -50,7 +50,7 @@ export abstract class Departure {
     }
   }
 
-  private left(): void {
+  protected left(): void {
     const { node, reader } = this;
     if (node.tail === this) node.tail = undefined;
     if (reader === undefined) return;

@@ -205,7 +205,8 @@ export class Engine {
   ): Promise<Result> {
     const reader = actor.session === undefined ? undefined : this.readerOf(actor.session);
     let act = (): void => undefined;
-    const turn = new Turn(this.nodes.ensure(name), reader, () => act());
+    const node = this.nodes.ensure(name);
+    const turn = new Turn(node, reader, () => act());
     turn.queue();
     try {
       const result = await work;
@@ -214,6 +215,7 @@ export class Engine {
     } finally {
       turn.ready();
       await turn.done;
+      this.nodes.release(node);
     }
   }
 
@@ -234,6 +236,7 @@ export class Engine {
     turn.queue();
     turn.ready();
     await turn.done;
+    this.nodes.release(tail.node);
   }
 
   // --- failures and loose ends -------------------------------------------------------------------------------------------
@@ -277,7 +280,7 @@ export class Engine {
       const turn = new Turn(node, undefined, () => undefined);
       turn.queue();
       turn.ready();
-      last.push(turn.done);
+      last.push(turn.done.then(() => this.nodes.release(node)));
     }
     await Promise.all(last);
   }

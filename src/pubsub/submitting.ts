@@ -59,6 +59,12 @@ class PublishDeparture extends Departure {
     this.ready();
   }
 
+  /** The node may have been deleted meanwhile: then this was the last that held its state. */
+  protected override left(): void {
+    super.left();
+    this.engine.nodes.release(this.node);
+  }
+
   protected leave(): void {
     const { policy } = this.facts;
     if (!this.outcome) return answered(this.reader, undefined, this.answer, false, this.failure);

@@ -171,6 +171,28 @@ describe('what changes while something is being read', () => {
     expect(await store.nodes.subscriptionsOf('bob@localhost')).toHaveLength(1);
   });
 
+  it('a node is deleted while another worker publishes or retracts there: nothing of it stays in memory', async () => {
+    for (const [method, request] of [
+      ['publish', `<publish node='n'><item id='2'><v xmlns='urn:x'/></item></publish>`],
+      ['retract', `<retract node='n'><item id='1'/></retract>`],
+    ] as const) {
+      const store = memoryStore();
+      const world = new World({ store, workers: 2 });
+      const owner = await world.login('owner@localhost/r', 1);
+      await owner.create('n');
+      await owner.publish('n', '1');
+      const open = gate(store.items as never, method);
+      const asking = owner.iq('set', `<pubsub xmlns='${NS}'>${request}</pubsub>`);
+      await new Promise((resolve) => setImmediate(resolve));
+      const second = await world.login('owner@localhost/second');
+      await second.own('set', `<delete node='n'/>`);
+      open();
+      await asking;
+      await world.quiet();
+      expect(world.workers.map(({ pubsub }) => pubsub['engine'].nodes.size)).toEqual([0, 0]);
+    }
+  });
+
   it("a node's facts are dropped in the moment in which they were read", async () => {
     for (let ticks = 0; ticks < 12; ticks++) {
       const store = memoryStore();
