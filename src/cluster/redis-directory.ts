@@ -19,6 +19,7 @@ export interface Company {
   lives(worker: number, epoch: number): boolean;
   onRenewed(fn: () => Promise<void>): void;
   onDeparted(fn: (worker: number, epoch: number) => Promise<void>): void;
+  onLeave(fn: () => boolean): void;
 }
 
 export interface RedisDirectoryOptions {
@@ -98,6 +99,7 @@ export class RedisDirectory implements Directory {
     });
     hosts.onRenewed(() => this.renew());
     hosts.onDeparted((worker, epoch) => this.care.sweep(worker, epoch));
+    hosts.onLeave(() => this.holder.shards.every(({ held }) => held.size === 0));
     this.timer = setInterval(() => {
       if (redis.up) this.care.glance().catch(trouble);
     }, verifyMs).unref();

@@ -179,6 +179,7 @@ async function run(pool: Membership): Promise<void> {
       hosts.members().some((one) => one.number === worker && one.epoch > epoch);
     const cleaning = new SpoolCleaning({ redis, isBack, bus, jids: base.jids, router, log });
     hosts.onRenewed(() => spool.renewed());
+    hosts.onLeave(() => spool.removed);
     hosts.onDeparted((worker, epoch) => cleaning.cleanUp(worker, epoch));
   }
 

@@ -31,6 +31,8 @@ export class Spool {
   private anew = false;
   private scheduled = false;
   private closed = false;
+  /** Nothing of this worker is in Redis any more. */
+  removed = false;
   private writing: Promise<void> | undefined;
   /** Where it is written, once it was: one epoch's, until all that is of this worker is written anew for the next. */
   private key: string | undefined;
@@ -99,7 +101,9 @@ export class Spool {
   }
 
   private async removeAll(): Promise<void> {
-    for (const key of [this.key, ...this.former]) if (key !== undefined) await this.command(key, 'UNLINK', []);
+    const keys = [this.key, ...this.former].filter((key) => key !== undefined);
+    const removed = await Promise.all(keys.map((key) => this.command(key, 'UNLINK', [])));
+    this.removed = !removed.includes(false);
   }
 
   private waiting(session: Session): void {

@@ -64,6 +64,7 @@ export async function company(
         lives: (worker, of) => epochs.get(worker) === of,
         onRenewed: (fn) => void renewed.push(fn),
         onDeparted: (fn) => void departed.push(fn),
+        onLeave: () => undefined,
       },
       verifyMs: 3_600_000,
       onLost: ({ id }) => lost.push(id),

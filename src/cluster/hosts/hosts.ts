@@ -28,9 +28,11 @@ export interface Hosts {
   onRenewed(fn: () => Promise<void>): void;
   /** Removes what a dead worker left; done at exactly one worker of the cluster for each death, and again elsewhere if that one dies over it. */
   onDeparted(fn: (worker: number, epoch: number) => Promise<void>): void;
+  /** Asked when the lease is given back: whether nothing of this worker is left in Redis, for others to remove as if it had died. */
+  onLeave(fn: () => boolean): void;
   /** Changes what the others see of this worker. */
   announce(change: Partial<Pick<Member, 'advertise' | 'draining'>>): Promise<void>;
-  /** Gives the lease back, after the drain: others learn at once, and nothing of this worker stays in Redis. */
+  /** Gives the lease back, after the drain: others learn at once. */
   leave(): Promise<void>;
   status(): HostsStatus;
 }

@@ -35,6 +35,7 @@ class Joined implements Hosts {
   private readonly leases: Leases;
   private readonly cleaner: Cleaner;
   private readonly renewals: (() => Promise<void>)[] = [];
+  private readonly tidied: (() => boolean)[] = [];
   private inbox: Inbox | undefined;
   private timer: NodeJS.Timeout | undefined;
   private state: 'new' | 'connected' | 'leaving' = 'new';
@@ -112,6 +113,10 @@ class Joined implements Hosts {
 
   onDeparted(fn: (worker: number, epoch: number) => Promise<void>): void {
     this.cleaner.steps.push(fn);
+  }
+
+  onLeave(fn: () => boolean): void {
+    this.tidied.push(fn);
   }
 
   async connect(): Promise<void> {
@@ -235,7 +240,8 @@ class Joined implements Hosts {
     this.cleaner.stop();
     await this.remote.close();
     if (connected) {
-      const last = [this.leases.leave(), this.removeInbox()];
+      const tidy = this.tidied.every((fn) => fn());
+      const last = [this.leases.leave(tidy), this.removeInbox()];
       for (const outcome of await Promise.allSettled(last)) {
         if (outcome.status === 'rejected')
           this.failed(outcome.reason, 'this worker did not leave the cluster in order');

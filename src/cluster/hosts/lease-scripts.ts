@@ -113,8 +113,12 @@ export const ANNOUNCE = script(
   changed()`,
 );
 
-/** worker, epoch */
-export const LEAVE = script('lease-leave', `if epochOf(ARGV[2]) == tonumber(ARGV[3]) then drop(ARGV[2]) end`);
+/** worker, epoch, 1: there is nothing to be cleaned up after it */
+export const LEAVE = script(
+  'lease-leave',
+  `if epochOf(ARGV[2]) ~= tonumber(ARGV[3]) then return end
+  if ARGV[4] == '1' then drop(ARGV[2]) else depart(ARGV[2], 0) end`,
+);
 
 /** worker:epoch → whether it is now for the caller to clean up after it. */
 export const CLAIM = script(

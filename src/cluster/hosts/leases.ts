@@ -215,10 +215,11 @@ export class Leases {
     this.timer = undefined;
   }
 
-  async leave(): Promise<void> {
+  /** `tidy`: nobody has to clean up after this worker. */
+  async leave(tidy: boolean): Promise<void> {
     this.stop();
     await this.renewing;
-    await this.run(LEAVE, [this.options.me.number, this.epoch]);
+    await this.run(LEAVE, [this.options.me.number, this.epoch, tidy ? 1 : 0]);
   }
 
   private run(script: Script, args: (string | number)[], patienceMs?: number): Promise<unknown> {
