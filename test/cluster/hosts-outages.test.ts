@@ -258,6 +258,43 @@ describe.skipIf(!redisInstalled)('the bus between hosts', () => {
     await until('the last', () => got.includes('last'));
   });
 
+  test('loses nothing of a dead sender when the receiver was thought dead and comes back before others have seen to it', async () => {
+    const server = await start();
+    const returned: string[] = [];
+    let seeTo = (): void => undefined;
+    const slow = new Promise<void>((resolve) => (seeTo = resolve));
+    const all = await connected(3, { redis: server.config(), leaseSeconds: 6 }, ({ bus, hosts, redis }) => {
+      bus.listen(CHANNEL.stanza, () => undefined);
+      bus.onUndelivered(CHANNEL.stanza, (_peer, body) => void returned.push(`${bus.self}: ${String(body)}`));
+      hosts.onDeparted((worker) => (worker === 1 ? slow : Promise.resolve()));
+      if (bus.self !== 1) return;
+      // It stands still: it reads nothing.
+      const blocking = redis.blocking.bind(redis);
+      redis.blocking = (key) => {
+        const inbox = blocking(key);
+        let close = (): void => undefined;
+        const closed = new Promise<void>((resolve) => (close = resolve));
+        const still = key === inboxKey(redis, 1, 1);
+        return {
+          call: (command, args) => (still ? closed : Promise.resolve()).then(() => inbox.call(command, args)),
+          close: () => (close(), inbox.close()),
+        };
+      };
+    });
+    const [a, b, c] = all as [Host, Host, Host];
+    expect(a.hosts.epoch).toBe(1);
+    c.bus.send(1, CHANNEL.stanza, Buffer.from('text'));
+    await c.bus.delivered([1]);
+    await c.redis.close();
+    await b.departed(3);
+    const cleaned = b.departed(1);
+    await until('it being there again', () => a.lines.some(({ text }) => text === 'this worker is registered again'));
+    seeTo();
+    await cleaned;
+    expect(returned).toEqual(['2: text']);
+    expect((await server.keys()).filter((key) => key.includes('{w1}'))).toEqual([inboxKey(a.redis, 1, a.hosts.epoch)]);
+  });
+
   test('drops what one sends who is dead to the cluster', async () => {
     const server = await start();
     const counting = new Counting();

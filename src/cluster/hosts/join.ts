@@ -136,9 +136,11 @@ class Joined implements Hosts {
   /** Registers, and hears what is sent to the new epoch from then on. Answers with those whose lease had ended. */
   private async register(): Promise<number[]> {
     const { redis } = this.options;
+    const { inbox: former } = this;
+    const { epoch: over } = this.remote;
+    former?.close();
     const late = await this.leases.register(async (epoch) => {
       this.remote.epoch = epoch;
-      this.removeInbox().catch(() => undefined);
       this.inbox = new Inbox({
         redis,
         key: inboxKey(redis, this.bus.self, epoch),
@@ -152,7 +154,13 @@ class Joined implements Hosts {
       await this.inbox.keep();
     });
     this.inbox!.start();
+    if (former) this.removeFormer(former, over).catch(() => undefined);
     return late;
+  }
+
+  /** Unless others are at it: what was put there by some who are dead, too, is for them to see to. */
+  private async removeFormer(inbox: Inbox, epoch: number): Promise<void> {
+    if (!(await this.leases.isDeparted(`${this.bus.self}:${epoch}`))) await inbox.remove();
   }
 
   private async removeInbox(): Promise<void> {

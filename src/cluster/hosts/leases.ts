@@ -196,6 +196,11 @@ export class Leases {
     return (await this.run(CLAIM, [dead])) === 1;
   }
 
+  /** Whether somebody has yet to clean up after the dead. */
+  async isDeparted(dead: string): Promise<boolean> {
+    return (await this.options.redis.call('ZSCORE', [this.keys[2]!, dead])) !== null;
+  }
+
   /** The dead is cleaned up after; true for the first one to say so. */
   async cleaned(dead: string): Promise<boolean> {
     return (await this.options.redis.call('ZREM', [this.keys[2]!, dead])) === 1;
