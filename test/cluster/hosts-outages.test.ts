@@ -261,6 +261,7 @@ describe.skipIf(!redisInstalled)('the bus between hosts', () => {
   test('loses nothing of a dead sender when the receiver was thought dead and comes back before others have seen to it', async () => {
     const server = await start();
     const returned: string[] = [];
+    let still = false;
     let seeTo = (): void => undefined;
     const slow = new Promise<void>((resolve) => (seeTo = resolve));
     const all = await connected(3, { redis: server.config(), leaseSeconds: 6 }, ({ bus, hosts, redis }) => {
@@ -268,21 +269,25 @@ describe.skipIf(!redisInstalled)('the bus between hosts', () => {
       bus.onUndelivered(CHANNEL.stanza, (_peer, body) => void returned.push(`${bus.self}: ${String(body)}`));
       hosts.onDeparted((worker) => (worker === 1 ? slow : Promise.resolve()));
       if (bus.self !== 1) return;
-      // It stands still: it reads nothing.
       const blocking = redis.blocking.bind(redis);
       redis.blocking = (key) => {
         const inbox = blocking(key);
         let close = (): void => undefined;
         const closed = new Promise<void>((resolve) => (close = resolve));
-        const still = key === inboxKey(redis, 1, 1);
         return {
-          call: (command, args) => (still ? closed : Promise.resolve()).then(() => inbox.call(command, args)),
+          call: async (command, args) => {
+            const reply = await inbox.call(command, args);
+            if (still && key === inboxKey(redis, 1, 1)) await closed;
+            return reply;
+          },
           close: () => (close(), inbox.close()),
         };
       };
     });
     const [a, b, c] = all as [Host, Host, Host];
     expect(a.hosts.epoch).toBe(1);
+    // It stands still: it handles nothing.
+    still = true;
     c.bus.send(1, CHANNEL.stanza, Buffer.from('text'));
     await c.bus.delivered([1]);
     await c.redis.close();
