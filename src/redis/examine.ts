@@ -1,5 +1,6 @@
 import { Redis as Client } from 'ioredis';
 import { Question, sendAlone } from './command.js';
+import { forbidden } from './faults.js';
 import { spoken } from './greeting.js';
 import { RedisRefused, RedisUnavailable } from './redis.js';
 import { type Address, type Settings, STUCK_MS, clientOptions, written } from './settings.js';
@@ -107,8 +108,8 @@ async function explained(settings: Settings, address: Address, error: Error): Pr
     return new RedisRefused(`There is no host ${address.host} (${code}): correct ${keyOf(settings)}`, cause);
   if (/^NOAUTH/.test(message))
     return new RedisRefused(`Redis at ${at} asks for a password: set redis.password (or THRUM_REDIS_PASSWORD)`, cause);
-  if (/^NOPERM/.test(message))
-    return new RedisRefused(`Redis at ${at} allows this user too little (${message}): give it +@all`, cause);
+  const refused = forbidden(at, error);
+  if (refused !== undefined) return refused;
   if (/^DENIED/.test(message))
     return new RedisRefused(
       `Redis at ${at} is in protected mode, without a password: set requirepass there, and redis.password`,

@@ -1,3 +1,5 @@
+import { RedisRefused } from './redis.js';
+
 /**
  * What an error says about trying again.
  *
@@ -52,4 +54,11 @@ export function faultOf(error: Error): Fault {
   const stale = WAITS[word];
   if (stale !== undefined) return { kind: 'wait', reason: word.toLowerCase(), stale };
   return { kind: 'refused' };
+}
+
+/** What its user of Redis may not do, with what to change; undefined for any other error. */
+export function forbidden(at: string, error: Error): RedisRefused | undefined {
+  if (!error.message.startsWith('NOPERM')) return undefined;
+  const text = `Redis at ${at} allows this user too little (${error.message}): give it +@all on the keys of redis.prefix`;
+  return new RedisRefused(text, { cause: error });
 }

@@ -3,7 +3,7 @@ import { count } from '../metrics/counters.js';
 import { redisCounters, redisLatency } from '../metrics/redis.js';
 import { Blocking } from './blocking.js';
 import type { Connection } from './connection.js';
-import { faultOf } from './faults.js';
+import { faultOf, forbidden } from './faults.js';
 import { Health } from './health.js';
 import { nodeOf } from './master.js';
 import { Operation, type Owner, shaOf } from './operation.js';
@@ -173,7 +173,7 @@ export class Link implements Redis, Owner {
     if (fault.kind === 'refused') {
       operation.settled = true;
       this.open.delete(operation);
-      operation.fail(error);
+      operation.fail(forbidden(connection.address, error) ?? error);
       return;
     }
     operation.reason = error.message;

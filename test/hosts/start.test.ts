@@ -34,6 +34,15 @@ describe.skipIf(!redisInstalled)('a host that must not start', () => {
     expect(err).not.toMatch(/ {4}at /);
   });
 
+  test('as a user of Redis who may do too little says what that one needs', async () => {
+    await redis.command('ACL', 'SETUSER', 'low', 'on', '>pw', '~*', '+@read', '+ping', '+info');
+    const { code, err } = await starting('redis.username=low', 'redis.password=pw');
+    expect(code).toBe(1);
+    expect(err).toMatch(
+      /cannot start: Redis at .* allows this user too little \(NOPERM.*\): give it \+@all on the keys of redis.prefix\n/,
+    );
+  });
+
   test('on keys of another format names the two', async () => {
     await redis.command('HSET', 'thrum:cluster:meta:{cluster}', 'format', '99');
     const { code, err } = await starting();
