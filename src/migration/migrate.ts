@@ -90,7 +90,8 @@ async function begin({
   if (!nothing) {
     throw new MigrationRefused(
       `${names.target} is not empty: it has ${accounts} accounts and ${nodes} nodes`,
-      'a migration only fills an empty store: choose another place, or empty this one first',
+      'a migration only fills an empty store: choose another place, or empty this one first; ' +
+        '--verify-only says whether it is the copy already',
     );
   }
   progress.begin('counting', undefined);
