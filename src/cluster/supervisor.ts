@@ -208,8 +208,9 @@ export class Supervisor extends EventEmitter {
       worker.kill();
       return { drain: Promise.resolve(), exit };
     }
-    const drain = worker.calls.ask(POOL.drain, whole, graceSeconds * 1000 + MARGIN_MS).catch((error: unknown) => {
-      log.error({ err: error, worker: worker.info.slot, pid: worker.info.pid }, 'worker did not drain');
+    const drain = worker.calls.ask(POOL.drain, whole, graceSeconds * 1000 + MARGIN_MS).catch(({ message }: Error) => {
+      const { slot, pid } = worker.info;
+      log.error({ reason: message, worker: slot, pid }, 'worker did not drain');
     });
     return { drain, exit };
   }
