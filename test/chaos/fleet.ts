@@ -113,13 +113,18 @@ export class Fleet implements Places {
     const workers = liveWorkers(host);
     const pids = [host.pid, ...workers];
     for (const pid of pids) process.kill(pid, 'SIGSTOP');
-    await until('its workers are taken for dead', async () => {
-      const members = (await (await this.redis.ownerOf(WORKERS)).command('HVALS', WORKERS)) as Buffer[];
-      return members.every((member) => !workers.includes((JSON.parse(String(member)) as { pid: number }).pid));
-    });
-    const before = this.acknowledged;
-    await until('something is published meanwhile', () => this.acknowledged > before + 20);
-    for (const pid of pids) process.kill(pid, 'SIGCONT');
+    try {
+      await until('its workers are taken for dead', async () => {
+        const members = (await (await this.redis.ownerOf(WORKERS)).command('HVALS', WORKERS)) as Buffer[];
+        return members.every((member) => !workers.includes((JSON.parse(String(member)) as { pid: number }).pid));
+      });
+      const before = this.acknowledged;
+      // Those who are there, or try to be, do not.
+      const elsewhere = (): boolean => this.publishers.some(({ at }) => at !== undefined && at !== host);
+      await until('something being published meanwhile', () => this.acknowledged > before + 20 || !elsewhere());
+    } finally {
+      for (const pid of pids) process.kill(pid, 'SIGCONT');
+    }
     const back = (line: string): boolean => host.log.indexOf(line) >= known && line.includes('is registered again');
     await until('its workers are there again', () => host.log.filter(back).length >= workers.length);
     return `froze host ${host.pid} until it was taken for dead`;

@@ -1,5 +1,5 @@
 import { setTimeout as pause } from 'node:timers/promises';
-import { NS, RawClient } from '../support/client.js';
+import { NS, RawClient, type Address } from '../support/client.js';
 import type { Places } from './places.js';
 
 /** A sensor reads so often, in milliseconds: the load lasts as long as the faults do. */
@@ -21,6 +21,11 @@ export class Publisher {
     readonly node: string,
     private readonly acknowledgedOne: () => void,
   ) {}
+
+  /** Where it is. */
+  get at(): Address | undefined {
+    return this.client?.address;
+  }
 
   async run(items: number): Promise<void> {
     while (this.acknowledged < items) {
