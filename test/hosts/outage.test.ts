@@ -125,6 +125,34 @@ describe.skipIf(!redisInstalled)('a Redis that goes away', () => {
   });
 });
 
+test.skipIf(!redisInstalled)(
+  'a worker whose number another has, since Redis lost all, makes place for one by another number',
+  async () => {
+    const redis = await RedisServer.start();
+    const host = await startHost(redis);
+    try {
+      const workers = 'thrum:cluster:workers:{cluster}';
+      const [number, json] = (await redis.command('HGETALL', workers)) as Buffer[];
+      // As after a loss of all keys, when another host has begun to count anew.
+      const other = { ...(JSON.parse(String(json)) as object), pool: 'other', pid: 1, epoch: 1000 };
+      await redis.flushKeys();
+      await redis.command('HSET', workers, String(number), JSON.stringify(other));
+      await redis.command('ZADD', 'thrum:cluster:leases:{cluster}', Date.now() + 3_600_000, String(number));
+      await until('another worker', async () => (await redis.command('HLEN', workers)) === 2);
+      await until('an account', () =>
+        host.addUsers('somebody').then(
+          () => true,
+          () => false,
+        ),
+      );
+      expect(host.log.join()).toContain(`another worker has number ${String(number)}`);
+    } finally {
+      await host.stop();
+      await redis.stop();
+    }
+  },
+);
+
 function publishing(node: string, item: string): string {
   return `<publish node='${node}'><item id='${item}'><v xmlns='urn:x'/></item></publish>`;
 }

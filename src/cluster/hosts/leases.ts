@@ -26,6 +26,9 @@ export interface LeaseEvents {
   failed(error: unknown): void;
 }
 
+/** Redis had lost its memory, and another worker got this one's number: it cannot be one of the cluster by it any more. */
+export class NumberTaken extends Error {}
+
 /** This worker's lease, and what it knows of the others'. */
 export class Leases {
   epoch = 0;
@@ -74,6 +77,7 @@ export class Leases {
    *
    * @returns the workers whose lease had ended, though nobody has declared them dead yet
    * @throws RedisUnavailable
+   * @throws NumberTaken
    */
   async register(prepare: (epoch: number) => Promise<void>): Promise<number[]> {
     const { me, lastNumber } = this.options;
@@ -83,7 +87,7 @@ export class Leases {
     const json = JSON.stringify(this.me);
     const asked = performance.now();
     const reply = await this.run(REGISTER, [me.number, this.epoch, json, me.pool, me.pid, lastNumber]);
-    if (reply === null) throw new Error(`another worker has number ${me.number}`);
+    if (reply === null) throw new NumberTaken(`another worker has number ${me.number}`);
     const [version, workers, late] = reply as [Buffer, Buffer[], Buffer[]];
     this.held = true;
     this.since = asked;
