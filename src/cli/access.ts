@@ -49,10 +49,12 @@ async function offline<T>(config: Config, work: (call: Administration) => Promis
   const { store, hosts, close } =
     config.store === 'redis' ? await inRedis(config, create) : await inFolder(config, create);
   const { Accounts } = await import('../stream/sasl/accounts.js');
+  const { forgetAccount } = await import('../pubsub/forgetting.js');
   const { ProofCache } = await import('../stream/sasl/proofs.js');
   try {
     const proofs = new ProofCache({ key: randomBytes(32), capacity: 0 });
     const accounts = new Accounts(store.accounts, { iterations: config.sasl.iterations, proofs });
+    accounts.leaving = (user) => forgetAccount(store, `${user}@${config.domain}`);
     const table = operations({ store, accounts });
     return await work(async (name, args) => {
       if (hosts.length > 0 && HEARD.has(name))

@@ -117,7 +117,7 @@ function users(thrum: Command): void {
     ['thrum user passwd ann', 'thrum user passwd ann --generate'],
   );
   examples(
-    command(user, 'remove <name>', 'remove an account')
+    command(user, 'remove <name>', 'remove an account, with its subscriptions and affiliations')
       .option('-y, --yes', 'do not ask')
       .action(async (name: string, options, command: Command) =>
         say(await (await load()).userCommands.remove(configured(command.optsWithGlobals()), name, options)),

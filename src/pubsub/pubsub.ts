@@ -3,6 +3,7 @@ import { type Jid, parseJid } from '../jid/jid.js';
 import { refuse, type StanzaError } from '../stream/stanza-error.js';
 import type { Element } from '../xml/element.js';
 import { type Actor, Engine, type EngineDependencies } from './engine.js';
+import { forgetAccount } from './forgetting.js';
 import type { Endpoint, Reader } from './interest.js';
 import { lastToSession } from './latecomers.js';
 import { deleteNode } from './managing.js';
@@ -127,6 +128,15 @@ export class PubSub {
     const jid = parseJid(this.engine.host);
     if (jid === undefined) return false;
     return (await deleteNode(this.engine, { jid, admin: true, session: undefined }, name, undefined)) === undefined;
+  }
+
+  /** See forgetting.ts. */
+  forgetAccount(bare: string): Promise<void> {
+    const { engine } = this;
+    return forgetAccount(engine.store, bare, {
+      subscription: (node, jid) => engine.subscriptions.changed(node, jid, bare),
+      affiliation: (node) => engine.changed(node),
+    });
   }
 
   // --- sessions ---------------------------------------------------------------------------------------------------------------

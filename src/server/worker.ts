@@ -172,6 +172,7 @@ async function run(pool: Membership): Promise<void> {
   context.services.set(host, pubsub);
   context.watchers.push(pubsub);
   await pubsub.start();
+  accounts.leaving = (user) => pubsub.forgetAccount(`${user}@${config.domain}`);
   redis?.onState((up) => up && pubsub.recheck());
   hosts?.onRenewed(async () => pubsub.recheck());
   if (redis && hosts && spool) {

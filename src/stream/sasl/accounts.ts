@@ -23,6 +23,8 @@ const NO_KEY = new Uint8Array(32);
  * too many derivations are waiting.
  */
 export class Accounts {
+  /** What else an account has goes with it, and before it: when that fails, all can be tried again. Given the prepared name. */
+  leaving: ((user: string) => Promise<void>) | undefined;
   private readonly derivation: Derivation;
 
   constructor(
@@ -62,7 +64,9 @@ export class Accounts {
   /** False when there was no such account. */
   async remove(user: string): Promise<boolean> {
     const name = prepareUser(user);
-    if (name === undefined || !(await this.store.remove(name))) return false;
+    if (name === undefined || (await this.store.get(name)) === undefined) return false;
+    await this.leaving?.(name);
+    if (!(await this.store.remove(name))) return false;
     this.options.proofs.forget(name);
     await this.options.proofs.told();
     return true;
