@@ -9,7 +9,7 @@ import type { NodeState, Policy } from './node.js';
 import { delayedItemBody } from './wire.js';
 
 /** Nodes that are looked at at the same time. */
-const SLICE = 32;
+const SLICE = 64;
 /** So many bytes of notifications are kept back at most; then those that come are sent, and what was missed is not. */
 const HELD_BYTES = 16 * 1024 * 1024;
 /** How long to wait for the others to know what is read here. One that does not answer is dead, or will have to catch up itself. */
@@ -30,8 +30,10 @@ type Found = Missed & { policy: Policy };
  * and they have not. What comes while that is looked for waits, so that order is kept and nothing comes twice.
  */
 export class CatchingUp {
-  /** Nodes that may have missed something, and what came for them since; in the order in which they are looked at. */
+  /** Nodes that may have missed something, and what came for them since. */
   private readonly pending = new Map<NodeState, Held>();
+  /** Those of them for which something waits. */
+  private readonly urgent = new Set<NodeState>();
   private heldBytes = 0;
   /** From when on, in milliseconds since the epoch, nodes without any notification so far may have missed something. */
   private since = Infinity;
@@ -91,7 +93,10 @@ export class CatchingUp {
 
   private next(): NodeState[] {
     const nodes: NodeState[] = [];
-    for (const node of this.pending.keys()) if (nodes.push(node) === SLICE) break;
+    for (const node of this.urgent) if (nodes.push(node) === SLICE) return nodes;
+    for (const node of this.pending.keys()) {
+      if (!this.urgent.has(node) && nodes.push(node) === SLICE) return nodes;
+    }
     return nodes;
   }
 
@@ -124,6 +129,7 @@ export class CatchingUp {
     const held = this.pending.get(node);
     if (held === undefined) return false;
     held.notifications.push(notification);
+    this.urgent.add(node);
     this.heldBytes += notification.body.length;
     if (this.heldBytes > HELD_BYTES) this.giveUp();
     return true;
@@ -135,6 +141,7 @@ export class CatchingUp {
     const held = this.pending.get(node);
     if (held === undefined) return 0;
     this.pending.delete(node);
+    this.urgent.delete(node);
     for (const item of found?.items ?? []) this.send(node, item, found!.policy);
     if (found?.more === true) count(counters.drops, 'catching_up');
     for (const { type, droppable, body, published } of held.notifications) {

@@ -153,8 +153,8 @@ export class Interest {
     const { node } = recipient;
     if (node.recipients.length === 0) {
       node.recipients = [];
-      // Whatever was published before is not for those who come now.
-      node.seen = -publishedNow();
+      node.seen = 0;
+      node.readSince = publishedNow();
       this.move(node.name, true);
     }
     recipient.index = node.recipients.length;

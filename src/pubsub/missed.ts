@@ -34,7 +34,7 @@ export interface Known {
  */
 export async function missedOf(
   store: ItemStore,
-  { name, seen }: Pick<NodeState, 'name' | 'seen'>,
+  { name, seen, readSince }: Pick<NodeState, 'name' | 'seen' | 'readSince'>,
   { times, first }: Known,
   since: number,
   notBefore: number | undefined,
@@ -44,8 +44,8 @@ export async function missedOf(
   const anchors = new Set(times.slice(first === 0 ? -LAST : Math.max(1, times.length - LAST)));
   if (seen > 0) anchors.add(seen);
   // From then on all notifications are remembered.
-  const complete = Math.max(since - ON_ITS_WAY_MS, -seen);
-  const sure = seen < 0 || first < complete - APART_MS ? complete : Infinity;
+  const complete = Math.max(since - ON_ITS_WAY_MS, readSince);
+  const sure = seen === 0 || first < complete - APART_MS ? complete : Infinity;
   const end = Math.min(sure, ...[...anchors].map((time) => time - APART_MS));
   const unknown: ItemRecord[] = [];
   /** How many of those are newer than the last anchor that was met. */
@@ -70,7 +70,7 @@ export async function missedOf(
     const missed = unknown.filter(({ published }, at) => {
       if (published > sure || at < (newer ?? 0)) return true;
       // Where none of what was seen is there any more, times have to say what is newer.
-      return newer === undefined && published > Math.abs(seen);
+      return newer === undefined && published > Math.max(seen, readSince);
     });
     return { items: missed.reverse(), more };
   }

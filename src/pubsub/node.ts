@@ -184,8 +184,10 @@ export class NodeState {
   frame: Buffer | undefined;
   /** Notifications that passed here, so that one can tell whether something newer was sent. */
   activity = 0;
-  /** When the kept item was published (stamp.ts) of which the recipients here were notified last; negative: of none since then. */
+  /** When the kept item was published (stamp.ts) of which the recipients here were notified last; 0: of none yet. */
   seen = 0;
+  /** Since when there have been recipients here; what was published before is not for them. */
+  readSince = 0;
 
   constructor(
     readonly name: string,

@@ -86,6 +86,19 @@ describe('a worker that was cut off', () => {
     expect(await got(far)).toEqual(['new']);
   });
 
+  it('nothing that was published before anybody read it there, also when that was a moment before', async () => {
+    const { world, sensor, far, away, got } = await setUp();
+    await sensor.create('late', KEPT);
+    await sensor.publish('late', 'before');
+    await far.subscribe('late');
+    await sensor.publish('late', 'a');
+    expect(await got(far)).toEqual(['a']);
+    world.hub.cutOff(away);
+    await sensor.publish('late', 'b');
+    await world.hub.rejoin(away);
+    expect(await got(far)).toEqual(['b']);
+  });
+
   it('nothing where nothing was missed, and not what was retracted', async () => {
     const { world, sensor, far, away, got } = await setUp();
     for (const id of ['a', 'b', 'c']) await sensor.publish('news', id);
