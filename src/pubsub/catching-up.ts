@@ -37,6 +37,8 @@ export class CatchingUp {
   private heldBytes = 0;
   /** From when on, in milliseconds since the epoch, nodes without any notification so far may have missed something. */
   private since = Infinity;
+  /** Resolves when this worker is one of the others again, where it was not. */
+  private rejoined: Promise<void> | undefined;
 
   constructor(private readonly engine: Engine) {}
 
@@ -49,14 +51,17 @@ export class CatchingUp {
       if (node.recipients.length > 0 && !this.pending.has(node)) this.pending.set(node, { notifications: [] });
     }
     fanout.hold = (node, notification) => this.hold(node, notification);
-    if (over !== undefined) fanout.apart.begin();
-    this.run(round, over).catch((err: unknown) => this.engine.log.error({ err }, 'what was missed could not be sent'));
+    if (over !== undefined) {
+      this.rejoined = over;
+      fanout.apart.begin();
+    }
+    this.run(round).catch((err: unknown) => this.engine.log.error({ err }, 'what was missed could not be sent'));
   }
 
-  private async run(round: number, over: Promise<void> | undefined): Promise<void> {
+  private async run(round: number): Promise<void> {
     const { interest, cluster, fanout, log } = this.engine;
     const began = performance.now();
-    await over;
+    await this.rejoined;
     const patience = new AbortController();
     await Promise.race([cluster.barrier(), pause(MEET_MS, undefined, patience).catch(() => undefined)]);
     patience.abort();

@@ -143,6 +143,20 @@ describe('a worker that was cut off', () => {
     expect(answered).toBe(true);
   });
 
+  it('does not take the end of another gap for its own', async () => {
+    const { world, far, near, away, got } = await setUp();
+    world.hub.cutOff(away);
+    const rejoined = world.hub.rejoin(away);
+    // The way to one of the others begins anew while it registers.
+    for (const listener of away.gaps) listener(Date.now(), undefined);
+    let answered = false;
+    void far.publish('news', 'a').then(() => (answered = true));
+    expect(answered).toBe(false);
+    await rejoined;
+    expect(await got(near)).toEqual(['a']);
+    expect(answered).toBe(true);
+  });
+
   it('asks the store again that could not answer, and keeps what comes back meanwhile', async () => {
     const { world, store, sensor, far, away, got } = await setUp();
     await sensor.publish('news', 'a');
