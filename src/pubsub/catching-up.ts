@@ -14,6 +14,8 @@ const SLICE = 64;
 const HELD_BYTES = 16 * 1024 * 1024;
 /** How long to wait for the others to know what is read here. One that does not answer is dead, or will have to catch up itself. */
 const MEET_MS = 15_000;
+/** No notification is on its way for so long. */
+const LATE_MS = 60_000;
 /** Before the store is asked again that could not answer. */
 const AGAIN_MS = 1_000;
 
@@ -81,6 +83,7 @@ export class CatchingUp {
     if (!current()) return;
     this.since = Infinity;
     fanout.hold = undefined;
+    setTimeout(() => current() && fanout.sentLate.clear(), LATE_MS).unref();
     log.info(
       { items, ms: Math.round(performance.now() - began) },
       'subscribers were sent what they had missed while this worker was cut off from others',

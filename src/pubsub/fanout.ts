@@ -35,6 +35,8 @@ export class Fanout {
   /** What this worker's recipients got last. */
   readonly recent = new Recent();
   readonly apart: Apart;
+  /** Missed items that were sent, by when they were published: notifications of them may still come, from workers that died meanwhile. */
+  readonly sentLate = new Map<number, string>();
   /** Keeps notifications back as long as older ones may follow; true for those that it has taken. */
   hold: ((node: NodeState, notification: Notification) => boolean) | undefined;
 
@@ -111,6 +113,7 @@ export class Fanout {
   /** A kept item that this worker's recipients missed, to those among them that were there before the last gap. */
   missed(node: NodeState, type: number, body: Buffer, published: number): void {
     this.seen(node, published);
+    this.sentLate.set(published, node.name);
     if (node.headType !== type) this.interest.retype(node, type);
     const shared = new Shared(body, node.name);
     for (const recipient of [...node.recipients]) {
@@ -142,6 +145,7 @@ export class Fanout {
     if (node === undefined) return;
     const published = (first & NOTIFY.stamped) === 0 ? 0 : reader.double();
     if ((first & NOTIFY.repeated) !== 0 && published !== 0 && this.recent.has(node.name, published)) return;
+    if (this.sentLate.size > 0 && this.sentLate.get(published) === node.name) return;
     const droppable = (first & NOTIFY.droppable) !== 0;
     this.deliver(node, first & NOTIFY.type, droppable, Buffer.from(reader.rest()), published);
   }

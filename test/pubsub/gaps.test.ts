@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { CHANNEL } from '../../src/cluster/bus.js';
 import { counters } from '../../src/metrics/counters.js';
 import { StoreError } from '../../src/store/store.js';
 import { random } from './support/random.js';
@@ -141,6 +142,27 @@ describe('a worker that was cut off', () => {
     await world.hub.rejoin(away);
     await world.quiet();
     expect(answered).toBe(true);
+  });
+
+  it('sends nothing twice whose notification was still on its way, from a worker that has died', async () => {
+    const { world, sensor, home, far, away, got } = await setUp();
+    const third = world.start();
+    const other = await world.login('other@localhost/o', 2);
+    await other.subscribe('news');
+    await world.quiet();
+    const frames: Buffer[] = [];
+    const hear = third.bus.listeners.get(CHANNEL.notify)!;
+    third.bus.listeners.set(CHANNEL.notify, (from, body) => {
+      frames.push(Buffer.from(body));
+      return hear(from, body);
+    });
+    world.hub.cutOff(away);
+    await sensor.publish('news', 'a');
+    await world.hub.rejoin(away);
+    expect(await got(far)).toEqual(['a']);
+    expect(frames).toHaveLength(1);
+    void away.listeners.get(CHANNEL.notify)!(home.self, frames[0]!);
+    expect(await got(far)).toEqual([]);
   });
 
   it('does not take the end of another gap for its own', async () => {
