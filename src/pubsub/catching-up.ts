@@ -27,6 +27,12 @@ interface Held {
 /** The node's policy when that was found: facts may be dropped at any time. */
 type Found = Missed & { policy: Policy };
 
+/** What subscribers were notified of last when it began (see recent.ts). */
+interface Remembered {
+  times: ReadonlyMap<string, readonly number[]>;
+  first: number;
+}
+
 /**
  * After a gap this worker's subscribers get what was published meanwhile and kept: for each node that is read here, what the store has
  * and they have not. What comes while that is looked for waits, so that order is kept and nothing comes twice.
@@ -71,10 +77,12 @@ export class CatchingUp {
     const current = (): boolean => round === interest.gaps;
     if (!current()) return;
     if (fanout.apart.now) fanout.apart.finish();
+    // Of nodes that are looked at later it is not to be forgotten what came before.
+    const known = { times: fanout.recent.byNode(), first: fanout.recent.first };
     let items = 0;
     for (let nodes = this.next(); nodes.length > 0 && current(); nodes = this.next()) {
       try {
-        items += await this.slice(nodes, current);
+        items += await this.slice(nodes, known, current);
       } catch (error) {
         this.engine.failed(error);
         await pause(AGAIN_MS);
@@ -109,17 +117,19 @@ export class CatchingUp {
   }
 
   /** Answers with how many items were missed. */
-  private async slice(nodes: readonly NodeState[], current: () => boolean): Promise<number> {
+  private async slice(
+    nodes: readonly NodeState[],
+    { times, first }: Remembered,
+    current: () => boolean,
+  ): Promise<number> {
     const { engine, since } = this;
-    const { recent } = engine.fanout;
-    const times = recent.byNode();
     const found = new Map<NodeState, Found>();
     await Promise.all(
       nodes.map(async (node) => {
         if ((await engine.nodes.load(node.name)) !== node || node.recipients.length === 0) return;
         const policy = node.facts?.policy;
         if (policy?.persist !== true || !policy.delivers) return;
-        const known = { times: times.get(node.name) ?? [], first: recent.first };
+        const known = { times: times.get(node.name) ?? [], first };
         const missed = await missedOf(engine.store.items, node, known, since, policy.notBefore(Date.now()));
         if (missed.items.length > 0) found.set(node, { ...missed, policy });
       }),

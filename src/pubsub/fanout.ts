@@ -65,8 +65,8 @@ export class Fanout {
   }
 
   /** Resolves when what was sent to the node's recipients elsewhere outlives this worker; undefined where that is so. */
-  passedOn(node: NodeState): Promise<void> | undefined {
-    if (this.apart.now) return this.apart.over.then(() => this.passedOn(node));
+  passedOn(node: NodeState, published: number): Promise<void> | undefined {
+    if (published !== 0 && this.apart.now) return this.apart.over.then(() => this.passedOn(node, published));
     const { workers } = node;
     return workers.length === 0 || this.bus.peers.size === 0 ? undefined : this.bus.delivered(workers);
   }

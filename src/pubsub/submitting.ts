@@ -72,7 +72,7 @@ class PublishDeparture extends Departure {
       this.engine.fanout.send(this.node, policy.type, true, this.body, this.published);
       flusher.published(this.since);
     }
-    passedOn(this.engine, this.node, this.reader, this.answer);
+    passedOn(this.engine, this.node, this.reader, this.published, this.answer);
   }
 }
 
@@ -145,7 +145,7 @@ export function submit(
         engine.fanout.send(node, policy.type, true, body);
         flusher.published(flusher.receivedAt);
       } else node.activity++;
-      return passedOn(engine, node, reader, answer);
+      return passedOn(engine, node, reader, 0, answer);
     }
     const departure = new PublishDeparture(engine, node, reader, facts, body, 0, answer);
     departure.queue();
@@ -167,8 +167,14 @@ export function submit(
  * inboxes, so that what was answered outlives this worker. It also keeps a publisher's window whole: answering at once, before the other workers have
  * written, halves the batches of a publisher that waits for its subscribers.
  */
-function passedOn(engine: Engine, node: NodeState, reader: Reader | undefined, answer: Answer): void {
-  const settled = engine.fanout.passedOn(node);
+function passedOn(
+  engine: Engine,
+  node: NodeState,
+  reader: Reader | undefined,
+  published: number,
+  answer: Answer,
+): void {
+  const settled = engine.fanout.passedOn(node, published);
   answered(reader, settled, answer, true, undefined);
 }
 
