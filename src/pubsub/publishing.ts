@@ -28,15 +28,12 @@ export async function publish(engine: Engine, actor: Actor, request: Publish): P
 async function attempt(engine: Engine, actor: Actor, request: Publish): Promise<string | undefined | Refusal> {
   const { item } = request;
   let facts: NodeFacts;
-  let keep: Keep | Refusal | undefined;
   do {
     const known = await destination(engine, actor, request);
     if (known instanceof Refusal) return known;
     facts = known.facts;
     const refused = unfit(engine, facts.policy, item);
     if (refused !== undefined) return refused;
-    keep = await keeperOf(engine, request.node, facts.policy, item?.id);
-    if (keep instanceof Refusal) return keep;
     await engine.cluster.uncongested();
     // That may have taken long: who was banned meanwhile, say, may not publish any more.
   } while (engine.nodes.peek(request.node)?.facts !== facts);
@@ -55,6 +52,7 @@ async function attempt(engine: Engine, actor: Actor, request: Publish): Promise<
     const done = (published: boolean, failure: unknown): void =>
       resolve(published ? itemId : refusalOf(engine, failure));
     const payload = item.payload?.bytes ?? NOTHING;
+    const keep = keeperOf(engine, request.node, facts.policy);
     submit(engine, node, facts, actor.jid.bare, reader, itemId, escapeAttr(itemId), payload, done, keep);
   });
 }
@@ -128,29 +126,13 @@ function mismatch(policy: Policy, item: Publish['item']): Refusal | undefined {
     : undefined;
 }
 
-/**
- * How an item gets into a node that rejects what it has no room for (§7.1.2.5, §7.1.3.4); undefined for all others, which are never
- * full. Others may publish meanwhile, so it is kept first, and taken back if it turns out to be one of those too many.
- */
-async function keeperOf(
-  engine: Engine,
-  name: string,
-  policy: Policy,
-  itemId: string | undefined,
-): Promise<Keep | Refusal | undefined> {
+/** How an item gets into a node that rejects what it has no room for (§7.1.2.5, §7.1.3.4); undefined for all others, which are never full. */
+function keeperOf(engine: Engine, name: string, policy: Policy): Keep | undefined {
   const { maxItems, config } = policy;
   if (!policy.persist || config.publish_node_full !== 'reject') return undefined;
-  const { items } = engine.store;
-  const count = (): Promise<number> => items.count(name, policy.notBefore(Date.now()));
-  const replaces = itemId !== undefined && (await items.get(name, [itemId], policy.notBefore(Date.now()))).length > 0;
-  if (!replaces && (await count()) >= maxItems) return new Refusal('node-full');
   return async (item) => {
-    const there = await items.publish(name, item, Number.MAX_SAFE_INTEGER);
-    if (!there || replaces) return there;
-    const excess = (await count()) - maxItems;
-    const newest = excess > 0 ? await items.latest(name, excess) : [];
-    if (!newest.some(({ id }) => id === item.id)) return true;
-    await items.retract(name, [item.id]);
-    throw new Refusal('node-full');
+    const outcome = await engine.store.items.add(name, item, maxItems, policy.notBefore(Date.now()));
+    if (outcome === 'full') throw new Refusal('node-full');
+    return outcome === 'kept';
   };
 }

@@ -141,6 +141,9 @@ export interface ItemRecord {
   payload: Uint8Array;
 }
 
+/** What came of adding an item: whether it is kept, or there was no room, or no node. */
+export type Addition = 'kept' | 'full' | 'gone';
+
 /** A slice of a node's items, oldest first. */
 export interface ItemPage {
   items: ItemRecord[];
@@ -171,6 +174,11 @@ export interface ItemStore {
    * group what arrives in one tick into one commit. Resolves to false when the node is gone.
    */
   publish(node: string, item: ItemRecord, maxItems: number): Promise<boolean>;
+  /**
+   * Writes one item where none has to go for it: one of the same id is replaced, and another comes in addition while fewer than
+   * `maxItems` are there (see {@link ItemQuery.notBefore}), whoever else adds at the same time.
+   */
+  add(node: string, item: ItemRecord, maxItems: number, notBefore?: number): Promise<Addition>;
   /** Resolves to the ids that were there. */
   retract(node: string, ids: readonly string[]): Promise<string[]>;
   /** Removes all items; resolves to how many there were. */

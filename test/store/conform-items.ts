@@ -230,6 +230,52 @@ export function itemsConform(given: Given): void {
     expect((await items.get('clocks', ['i2']))[0]!.published).toBe(200);
   });
 
+  for (const room of [10, 300])
+    test(`what is added to a node finds room or is refused, and nothing goes for it (${room})`, async () => {
+      const name = `room for ${room}`;
+      const items = await made(name);
+      expect(await items.add('none', item('a'), room)).toBe('gone');
+      expect(await items.add('none', item('a'), 0)).toBe('gone');
+      expect(await items.add(name, item('a'), 0)).toBe('full');
+      const some = range(0, room + 20);
+      const outcomes = await Promise.all(some.map((id) => items.add(name, item(id), room)));
+      const kept = some.filter((_, n) => outcomes[n] === 'kept');
+      expect(kept).toEqual(range(0, room));
+      expect(outcomes.slice(room)).toEqual(Array.from({ length: 20 }, () => 'full'));
+      // One of the same id takes the place of the one that is there, and is the newest.
+      expect(await items.add(name, item('i1', { publisher: 'again@x' }), room)).toBe('kept');
+      const [newest] = await items.latest(name, 1);
+      expect(newest).toMatchObject({ id: 'i1', publisher: 'again@x' });
+      expect(Buffer.from(newest!.payload).toString()).toContain('i1');
+      expect(await items.count(name)).toBe(room);
+      expect(await items.retract(name, ['i0'])).toEqual(['i0']);
+      expect(await Promise.all(['x', 'y'].map((id) => items.add(name, item(id), room)))).toEqual(['kept', 'full']);
+      expect(ids(await items.latest(name, 3))).toEqual(['x', 'i1', `i${room - 1}`]);
+    });
+
+  test('what has expired takes no room from what is added', async () => {
+    const items = await made('expired room');
+    for (let n = 0; n < 5; n++)
+      expect(await items.add('expired room', item(`i${n}`, { published: 1000 + n }), 5)).toBe('kept');
+    const added = (id: string) => items.add('expired room', item(id, { published: 2000 }), 5, 1002);
+    expect([await added('a'), await added('i0'), await added('b'), await added('i4')]).toEqual([
+      'kept',
+      'kept',
+      'full',
+      'kept',
+    ]);
+    expect(ids(await items.latest('expired room', 9, 1002))).toEqual(['i4', 'i0', 'a', 'i3', 'i2']);
+  });
+
+  test('what is added is copied before the call returns', async () => {
+    const items = await made('added copy');
+    const memory = Buffer.from('before');
+    const added = items.add('added copy', item('a', { payload: memory }), 10);
+    memory.fill(0);
+    expect(await added).toBe('kept');
+    expect(Buffer.from((await items.latest('added copy', 1))[0]!.payload).toString()).toBe('before');
+  });
+
   test('publishes, retractions and purges at once keep the order of the calls', async () => {
     const items = await made('mixed');
     const [, , retracted, , purged, , , again] = await Promise.all([

@@ -85,6 +85,18 @@ describe('several processes with one store', () => {
     expect(await store.nodes.countByCreator('c1@x')).toBe(30 - created);
   });
 
+  test('what several add to one node finds exactly as much room as there is', async () => {
+    const path = folder();
+    const store = await opened(path);
+    const others = await Promise.all([another(path), another(path)]);
+    await store.nodes.create(node('room'));
+    const told = await Promise.all(
+      others.map((other, n) => other.ask<string[]>('add', { node: 'room', prefix: `${n}-`, count: 60, maxItems: 50 })),
+    );
+    expect(told.flat().filter((outcome) => outcome === 'kept')).toHaveLength(50);
+    expect(await store.items.count('room')).toBe(50);
+  });
+
   test('a node that is removed and made again under publishes never shows what went before', async () => {
     const path = folder();
     const store = await opened(path);

@@ -43,7 +43,7 @@ export class Changes {
 
   /**
    * The item becomes the newest, in place of one with the same id, and the oldest over the limit go. False when the node must
-   * become indexed first: then write, {@link index}, begin again and publish again.
+   * become indexed first: see {@link publishAnyway}.
    */
   publish(value: Buffer, maxItems: number): boolean {
     const { head } = this;
@@ -64,6 +64,20 @@ export class Changes {
       this.added.set(number, value);
     } else return false;
     return true;
+  }
+
+  /** The same, whatever it takes; inside a write transaction. */
+  publishAnyway(name: string, value: Buffer, maxItems: number, arena: Arena): void {
+    if (this.publish(value, maxItems)) return;
+    this.between(name, arena, () => this.index());
+    this.publish(value, maxItems);
+  }
+
+  /** Writes what is planned, and does what needs nothing planned; inside a write transaction. */
+  between(name: string, arena: Arena, work: () => void): void {
+    this.write(name, arena);
+    work();
+    this.begin();
   }
 
   /** Removes the item; false when there is none. */
@@ -155,7 +169,7 @@ export class Changes {
   }
 
   /** The node becomes indexed; inside a write transaction, with nothing else planned. */
-  index(): void {
+  private index(): void {
     const { head } = this;
     const { items, ids } = this.environment.tables;
     head.index((id, from, to) => {

@@ -1,4 +1,5 @@
 import {
+  type Addition,
   type ItemPage,
   type ItemQuery,
   type ItemRecord,
@@ -57,23 +58,11 @@ class PublishStep implements Step {
     const { changes } = store;
     changes.begin();
     if (changes.mustCut(maxItems)) {
-      this.between(arena, () => changes.cut(Math.max(maxItems, 0)));
+      changes.between(node, arena, () => changes.cut(Math.max(maxItems, 0)));
       store.collector.start();
     }
-    for (const { value } of this.publishes) {
-      if (changes.publish(value, maxItems)) continue;
-      this.between(arena, () => changes.index());
-      changes.publish(value, maxItems);
-    }
+    for (const { value } of this.publishes) changes.publishAnyway(node, value, maxItems, arena);
     changes.write(node, arena);
-  }
-
-  /** Writes what is planned, and does what needs nothing planned. */
-  private between(arena: Arena, work: () => void): void {
-    const { changes } = this.store;
-    changes.write(this.node, arena);
-    work();
-    changes.begin();
   }
 
   /** One publish that is too large for the disk must not take the others down. */
@@ -141,6 +130,18 @@ export class LmdbItems implements ItemStore {
     return new Promise((resolve, reject) => publishes.push({ value, resolve, reject }));
   }
 
+  add(node: string, item: ItemRecord, maxItems: number, notBefore?: number): Promise<Addition> {
+    const value = Buffer.allocUnsafeSlow(itemRoom(item));
+    const end = encodeItem(item, value, 0);
+    const work = (head: Head): { result: Addition; changed: boolean } => {
+      const window = new Window(this.environment, head, notBefore);
+      if (window.count >= maxItems && window.find(item.id) < 0) return { result: 'full', changed: false };
+      this.changes.publishAnyway(node, value.subarray(0, end), Infinity, this.writer.arena);
+      return { result: 'kept', changed: true };
+    };
+    return this.change(node, 'gone', work, value.length + WAITING_BYTES);
+  }
+
   retract(node: string, ids: readonly string[]): Promise<string[]> {
     return this.change(node, [], () => {
       const { changes } = this;
@@ -173,8 +174,13 @@ export class LmdbItems implements ItemStore {
     });
   }
 
-  /** Changes a node's items inside a write transaction. */
-  private change<T>(node: string, missing: T, work: (head: Head) => { result: T; changed: boolean }): Promise<T> {
+  /** Changes a node's items inside a write transaction, which holds that many bytes of memory until then. */
+  private change<T>(
+    node: string,
+    missing: T,
+    work: (head: Head) => { result: T; changed: boolean },
+    bytes?: number,
+  ): Promise<T> {
     const { writer, changes } = this;
     return writer.transact(() => {
       const head = this.head(node);
@@ -183,7 +189,7 @@ export class LmdbItems implements ItemStore {
       const { result, changed } = work(head);
       if (changed) changes.write(node, writer.arena);
       return result;
-    });
+    }, bytes);
   }
 
   get(node: string, ids: readonly string[], notBefore?: number): Promise<ItemRecord[]> {

@@ -109,12 +109,12 @@ export class Writer {
     this.next.bytes += bytes;
   }
 
-  /** Runs `work` inside a write transaction, in its turn; resolves to its result after the commit. */
-  transact<T>(work: () => T): Promise<T> {
+  /** Runs `work`, which holds `bytes` of memory, inside a write transaction, in its turn; resolves to its result after the commit. */
+  transact<T>(work: () => T, bytes = WAITING_BYTES): Promise<T> {
     return new Promise((resolve, reject) => {
       const refusal = this.refusal();
       if (refusal) return reject(refusal);
-      this.charge(WAITING_BYTES);
+      this.charge(bytes);
       let result: T;
       this.epoch++;
       this.add({

@@ -1,4 +1,4 @@
-import type { ItemPage, ItemQuery, ItemRecord, ItemStore } from '../store.js';
+import type { Addition, ItemPage, ItemQuery, ItemRecord, ItemStore } from '../store.js';
 import type { MemoryItem, MemoryNode, MemoryNodes } from './nodes.js';
 
 /** Items in memory. Payloads are copied on their way in; those handed out are the store's own and must not be changed. */
@@ -28,6 +28,13 @@ export class MemoryItems implements ItemStore {
       items.delete(oldest);
     }
     return true;
+  }
+
+  async add(name: string, item: ItemRecord, maxItems: number, notBefore?: number): Promise<Addition> {
+    const there = this.there(name, notBefore);
+    if (there.length >= maxItems && !there.some(({ record }) => record.id === item.id))
+      return this.node(name) === undefined ? 'gone' : 'full';
+    return (await this.publish(name, item, Infinity)) ? 'kept' : 'gone';
   }
 
   async retract(name: string, ids: readonly string[]): Promise<string[]> {

@@ -1,6 +1,7 @@
 import { storeLatency } from '../../metrics/histogram.js';
 import type { Redis, RedisArgument } from '../../redis/redis.js';
 import {
+  type Addition,
   type ItemPage,
   type ItemQuery,
   type ItemRecord,
@@ -12,11 +13,16 @@ import { Request } from './calls.js';
 import type { Keys } from './keys.js';
 import type { Job, Lanes } from './lanes.js';
 import { packItem, unpackItem } from './pack.js';
-import { PLACES, expire, get, latest, page, publish, purge, retract, trim } from './scripts.js';
+import { PLACES, add, expire, get, latest, page, publish, purge, retract, trim } from './scripts.js';
 
 /** Items that one call carries at most, and bytes, but for the last one. */
 const BATCH_ITEMS = 500;
 const BATCH_BYTES = 2 ** 20;
+
+/** Where an item comes that was published then, in the first of its places; it may be any of {@link PLACES}. */
+function placeAt(published: number): number {
+  return Math.floor(published) * PLACES;
+}
 
 /** The place of the first item that was published then. */
 function placeOf(published: number): number {
@@ -108,7 +114,18 @@ export class RedisItems implements ItemStore {
       job = new PublishJob([...this.of(node), this.keys.node(node)], maxItems);
       lanes.add(node, job);
     }
-    return (job as PublishJob).add({ id: item.id, place: Math.floor(item.published) * PLACES, value }, bytes);
+    return (job as PublishJob).add({ id: item.id, place: placeAt(item.published), value }, bytes);
+  }
+
+  add(node: string, item: ItemRecord, maxItems: number, notBefore?: number): Promise<Addition> {
+    const value = packItem(item);
+    const keys = [...this.of(node), this.keys.node(node)];
+    const args = [maxItems, bound(notBefore), item.id, placeAt(item.published), value];
+    const work = async (request: Request): Promise<Addition> => {
+      const outcome = await request.change(add, keys, args);
+      return outcome === 0 ? 'gone' : outcome === 1 ? 'kept' : 'full';
+    };
+    return this.lanes.inTurn(node, work, value.length + WAITING_BYTES);
   }
 
   private of(node: string): [items: string, order: string] {

@@ -64,14 +64,14 @@ export class Lanes {
     if (this.starting.push([node, lane]) === 1) setImmediate(() => this.start());
   }
 
-  /** Does `work` in the node's turn. */
-  inTurn<T>(node: string, work: (request: Request) => Promise<T>): Promise<T> {
+  /** Does `work`, which holds `bytes` of memory, in the node's turn. */
+  inTurn<T>(node: string, work: (request: Request) => Promise<T>, bytes = WAITING_BYTES): Promise<T> {
     return new Promise((resolve, reject) => {
       const refusal = this.refusal();
       if (refusal) return reject(refusal);
       const run = async (request: Request) => resolve(await work(request));
-      this.charge(WAITING_BYTES);
-      this.add(node, { since: performance.now(), bytes: WAITING_BYTES, run, fail: reject });
+      this.charge(bytes);
+      this.add(node, { since: performance.now(), bytes, run, fail: reject });
     });
   }
 

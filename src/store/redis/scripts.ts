@@ -170,6 +170,25 @@ end
 return trim(redis.call('ZCARD', KEYS[2]) - tonumber(ARGV[1])) > 0 and 2 or 1`,
 );
 
+/**
+ * KEYS items, order, node; ARGV the limit, the place from which on items count, the item's id, place by its time, and value. 1 when it is
+ * there, 2 when there is no room for it, 0 when the node is gone.
+ */
+export const add = script(
+  'item-add',
+  `
+if redis.call('EXISTS', KEYS[3]) == 0 then return 0 end
+local there = redis.call('ZSCORE', KEYS[2], ARGV[3])
+local counts = there and (ARGV[2] == '-inf' or tonumber(there) >= tonumber(ARGV[2]))
+if not counts and redis.call('ZCOUNT', KEYS[2], ARGV[2], '+inf') >= tonumber(ARGV[1]) then return 2 end
+local place = tonumber(ARGV[4])
+local newest = redis.call('ZRANGE', KEYS[2], -1, -1, 'WITHSCORES')[2]
+if newest and tonumber(newest) >= place then place = tonumber(newest) + 1 end
+redis.call('HSET', KEYS[1], ARGV[3], ARGV[5])
+redis.call('ZADD', KEYS[2], string.format('%.0f', place), ARGV[3])
+return 1`,
+);
+
 /** ARGV the limit. How many items are still over it. */
 export const trim = script(
   'trim',
