@@ -64,6 +64,12 @@ export type UndeliveredListener = (peer: number, body: Buffer, lives: boolean) =
 
 export type GapListener = (since: number, over: Promise<void> | undefined) => void;
 
+/**
+ * How long a worker waits at most for all others to have handled what it sent when it met them. One that does not answer is dead, or
+ * has to begin anew itself.
+ */
+export const MEET_MS = 15_000;
+
 /** How late a frame is confirmed that would come back otherwise, in milliseconds. */
 export const CONFIRM_MS = 20;
 

@@ -1,4 +1,5 @@
 import { setTimeout as pause } from 'node:timers/promises';
+import { MEET_MS } from '../cluster/bus.js';
 import { count, counters } from '../metrics/counters.js';
 import type { ItemRecord } from '../store/store.js';
 import type { Engine } from './engine.js';
@@ -12,8 +13,6 @@ import { delayedItemBody } from './wire.js';
 const SLICE = 64;
 /** So many bytes of notifications are kept back at most; then those that come are sent, and what was missed is not. */
 const HELD_BYTES = 16 * 1024 * 1024;
-/** How long to wait for the others to know what is read here. One that does not answer is dead, or will have to catch up itself. */
-const MEET_MS = 15_000;
 /** No notification is on its way for so long. */
 const LATE_MS = 60_000;
 /** Before the store is asked again that could not answer. */
@@ -70,6 +69,7 @@ export class CatchingUp {
     const { interest, cluster, fanout, log } = this.engine;
     const began = performance.now();
     await this.rejoined;
+    // Until the others know what is read here.
     const patience = new AbortController();
     await Promise.race([cluster.barrier(), pause(MEET_MS, undefined, patience).catch(() => undefined)]);
     patience.abort();

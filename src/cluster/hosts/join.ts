@@ -1,7 +1,7 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { clusterCounters } from '../../metrics/cluster.js';
 import { RedisUnavailable } from '../../redis/redis.js';
-import { CHANNEL, type Bus } from '../bus.js';
+import { CHANNEL, MEET_MS, type Bus } from '../bus.js';
 import { Cleaner } from './cleaner.js';
 import { HostBus } from './host-bus.js';
 import type { Hosts, HostsOptions, HostsStatus, Member } from './hosts.js';
@@ -15,8 +15,6 @@ import { RedisBus } from './redis-bus.js';
 /** An inbox outlives its owner's lease by that factor, at least by a minute, if nobody is left to remove it. */
 const INBOX_LEASES = 6;
 const INBOX_LEAST_MS = 60_000;
-/** How long to wait for workers that were there before to say that they know this one; at most as long as a lease. */
-const MEET_MS = 15_000;
 /** Before something that has to be done, and could not, is tried again. */
 const AGAIN_MS = 1_000;
 
@@ -127,6 +125,7 @@ class Joined implements Hosts {
     // Those whose lease has ended are dead, or must come again anyhow; others may be dead and nobody knows yet.
     const met = this.bus.barrier([...this.bus.peers].filter((peer) => !late.includes(peer)));
     const patience = new AbortController();
+    // Whoever says nothing for as long as a lease is not there any more.
     const bound = pause(Math.min(this.leaseMs, MEET_MS), undefined, patience).catch(() => undefined);
     await Promise.race([met, bound]);
     patience.abort();
