@@ -9,6 +9,7 @@ import type { Interest, Recipient } from './interest.js';
 import { MESSAGE_TYPES, type NodeState } from './node.js';
 import type { Nodes } from './nodes.js';
 import { Recent } from './recent.js';
+import { SentLate } from './sent-late.js';
 import { messageHead } from './wire.js';
 
 /** When an item was published, as it is sent. */
@@ -35,8 +36,7 @@ export class Fanout {
   /** What this worker's recipients got last. */
   readonly recent = new Recent();
   readonly apart: Apart;
-  /** Missed items that were sent, by when they were published: notifications of them may still come, from workers that died meanwhile. */
-  readonly sentLate = new Map<number, string>();
+  readonly sentLate = new SentLate();
   /** Keeps notifications back as long as older ones may follow; true for those that it has taken. */
   hold: ((node: NodeState, notification: Notification) => boolean) | undefined;
 
@@ -113,7 +113,7 @@ export class Fanout {
   /** A kept item that this worker's recipients missed, to those among them that were there before the last gap. */
   missed(node: NodeState, type: number, body: Buffer, published: number): void {
     this.seen(node, published);
-    this.sentLate.set(published, node.name);
+    this.sentLate.add(node.name, published);
     if (node.headType !== type) this.interest.retype(node, type);
     const shared = new Shared(body, node.name);
     for (const recipient of [...node.recipients]) {
@@ -145,7 +145,7 @@ export class Fanout {
     if (node === undefined) return;
     const published = (first & NOTIFY.stamped) === 0 ? 0 : reader.double();
     if ((first & NOTIFY.repeated) !== 0 && published !== 0 && this.recent.has(node.name, published)) return;
-    if (this.sentLate.size > 0 && this.sentLate.get(published) === node.name) return;
+    if (this.sentLate.has(node.name, published)) return;
     const droppable = (first & NOTIFY.droppable) !== 0;
     this.deliver(node, first & NOTIFY.type, droppable, Buffer.from(reader.rest()), published);
   }

@@ -170,9 +170,12 @@ describe.skipIf(!redisInstalled)('the bus between hosts', () => {
     const server = await start();
     const counting = new Counting();
     const redis = server.config({ patience_seconds: 1 });
-    const all = await connected(2, { redis, leaseSeconds: 3, backlogBytes: 20_000 }, (one) => counting.watch(one));
+    const leaseSeconds = 3;
+    const all = await connected(2, { redis, leaseSeconds, backlogBytes: 20_000 }, (one) => counting.watch(one));
     const [a] = all as [Host];
     server.pause();
+    // No lease was renewed later.
+    const ended = Date.now() + leaseSeconds * 1000;
     const barrier = a.bus.barrier();
     await counting.send(a.bus, 300);
     await barrier;
@@ -183,7 +186,7 @@ describe.skipIf(!redisInstalled)('the bus between hosts', () => {
     expect(a.redis.up).toBe(false);
     expect(a.bus.peers.size).toBe(1);
     // Longer than the lease: nobody is declared dead for what was nobody's fault.
-    await new Promise((resolve) => setTimeout(resolve, 4_000));
+    await until('leases that ended', () => Date.now() > ended);
     server.resume();
     await counting.complete();
     await Promise.all(all.map(({ bus }) => bus.barrier()));
