@@ -171,8 +171,9 @@ export class CatchingUp {
   }
 
   private send(node: NodeState, item: ItemRecord, { payloads, namesPublisher, type }: Policy): void {
-    const body = delayedItemBody(node, freshId(), item, { payload: payloads, publisher: namesPublisher });
-    this.engine.fanout.missed(node, type, body, item.published);
+    const { host, fanout } = this.engine;
+    const body = delayedItemBody(host, node, freshId(), item, { payload: payloads, publisher: namesPublisher });
+    fanout.missed(node, type, body, item.published);
   }
 
   /** More comes than can wait. */

@@ -20,8 +20,8 @@ async function notified(engine: Engine, items: ReadonlyMap<string, Published>): 
   if (young.length > 0) await Promise.all([engine.departed(young), engine.cluster.departed(young)]);
 }
 
-function bodyOf(node: NodeState, item: Published, { payloads, namesPublisher }: Policy): Buffer {
-  return delayedItemBody(node, freshId(), item, { payload: payloads, publisher: namesPublisher });
+function bodyOf({ host }: Engine, node: NodeState, item: Published, { payloads, namesPublisher }: Policy): Buffer {
+  return delayedItemBody(host, node, freshId(), item, { payload: payloads, publisher: namesPublisher });
 }
 
 /** Sends the last item to a new subscriber, behind the result that tells of the subscription (XEP-0060 §6.1.7). */
@@ -39,7 +39,7 @@ export function lastToSubscriber(engine: Engine, name: string, jid: Jid): void {
       const item = items.get(name);
       // Somebody has published meanwhile: the subscriber has got something newer. Or the node has gone.
       if (item === undefined || node.activity !== activity || engine.nodes.peek(name) !== node) return;
-      engine.fanout.direct(jid, policy.type, bodyOf(node, item, policy));
+      engine.fanout.direct(jid, policy.type, bodyOf(engine, node, item, policy));
     }),
   );
 }
@@ -68,7 +68,7 @@ export async function lastToSession(engine: Engine, reader: Reader, names: reado
       if (item === undefined || recipient === undefined || node.facts === undefined || node.activity !== activity)
         continue;
       const { policy } = node.facts;
-      engine.fanout.one(recipient, policy.type, bodyOf(node, item, policy));
+      engine.fanout.one(recipient, policy.type, bodyOf(engine, node, item, policy));
     }
   }
 }

@@ -77,13 +77,14 @@ export function eventBody(messageId: string, event: string): Buffer {
   return Buffer.from(` id='${messageId}'><event xmlns='${NS_EVENT}'>${event}</event></message>`);
 }
 
-/** XEP-0203: what is sent later than it happened, in milliseconds since the epoch. */
-export function delay(published: number): string {
-  return `<delay xmlns='urn:xmpp:delay' stamp='${new Date(published).toISOString()}'/>`;
+/** XEP-0203 §2: what `from` sends later than it happened, in milliseconds since the epoch. */
+function delay(from: string, happened: number): string {
+  return `<delay xmlns='urn:xmpp:delay' from='${escapeAttr(from)}' stamp='${new Date(happened).toISOString()}'/>`;
 }
 
-/** An item of the last published kind: its payload is bytes. */
+/** The body of an item's notification that the service, `host`, sends later than it was published. */
 export function delayedItemBody(
+  host: string,
   node: NodeState,
   messageId: string,
   item: { id: string; publisher: string; published: number; payload: Uint8Array },
@@ -95,7 +96,7 @@ export function delayedItemBody(
   const end = '</message>'.length;
   return Buffer.concat([
     body.subarray(0, body.length - end),
-    Buffer.from(delay(item.published)),
+    Buffer.from(delay(host, item.published)),
     body.subarray(body.length - end),
   ]);
 }

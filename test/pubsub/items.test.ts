@@ -234,6 +234,8 @@ describe('the last published item', () => {
         expect(itemIds(message)).toEqual(['3']);
         expect(message.attr('to')).toBe('reader@localhost');
         expect(Date.parse(delayed(message)!)).toBeGreaterThanOrEqual(before);
+        // XEP-0203 §2: who delayed it.
+        expect(message.child('delay', DELAY)?.attr('from')).toBe('pubsub.localhost');
         const item = message.child('event', `${NS}#event`)!.child('items')!.child('item')!;
         expect(item.child('v', 'urn:x')!.text()).toBe('3');
         expect(ids(await reader.get(`<items node='n'/>`))).toEqual(persist_items === '1' ? ['1', '2', '3'] : ['3']);
