@@ -55,7 +55,12 @@ export const DECLARATIONS: readonly Feature[] = [
     version: '1.2',
     note: 'clients',
   },
-  { spec: 'XEP-0203', title: 'Delayed Delivery', version: '2.0', note: 'of the last published item, and of missed ones' },
+  {
+    spec: 'XEP-0203',
+    title: 'Delayed Delivery',
+    version: '2.0',
+    note: 'of the last published item, and of missed ones',
+  },
   { spec: 'XEP-0368', title: 'SRV Records for XMPP over TLS', version: '1.1.0', note: 'clients' },
   { spec: 'XEP-0440', title: 'SASL Channel-Binding Type Capability', version: '1.0.0' },
 ].map((feature) => defineFeature(feature));
