@@ -1,4 +1,5 @@
 import type { Element } from '../xml/element.js';
+import type { Copies } from '../stream/outbox.js';
 import { TYPE } from '../xml/envelope.js';
 
 const TYPE_OF: Record<string, number> = { ...TYPE };
@@ -12,11 +13,8 @@ export interface Envelope {
   from?: string;
   id?: string;
   type?: number;
-  /**
-   * Of a message for a bare JID that went to several resources: on what went to the first of them the others, and on what went to these
-   * nobody. One that cannot be delivered finds another way only when none of the rest is there.
-   */
-  also?: readonly string[];
+  /** Of a message for a bare JID that went to several resources: one that cannot be delivered finds another way only when none has it. */
+  copies?: Copies;
 }
 
 /** A frame on CHANNEL.stanza, but for the stanza that follows. */

@@ -1,8 +1,9 @@
 import { CHANNEL } from '../cluster/bus.js';
-import { UNKNOWN, type Entries } from '../cluster/directory.js';
+import { UNKNOWN, type Entries, type SessionEntry } from '../cluster/directory.js';
 import type { Jid } from '../jid/jid.js';
 import { counters, count } from '../metrics/counters.js';
-import { Shared } from '../stream/outbox.js';
+import { randomId } from '../stream/ids.js';
+import { Shared, type Copies } from '../stream/outbox.js';
 import { StanzaError, refuse } from '../stream/stanza-error.js';
 import type { Element } from '../xml/element.js';
 import { TYPE } from '../xml/envelope.js';
@@ -12,6 +13,9 @@ import { Reach } from './reach.js';
 import { Rerouting } from './rerouting.js';
 import { opened, typeOf, when, type Envelope } from './routed.js';
 import type { Session } from './session.js';
+
+/** So many sessions that got a message are named with it. */
+const NAMED = 32;
 
 /** Why the sender gets its stanza back, if it does. */
 export type Refusal = StanzaError | undefined;
@@ -99,18 +103,19 @@ export class Router {
     for (const entry of remote) if (entry.available && entry.priority > highest) highest = entry.priority;
     if (highest < 0) return false;
     const least = all ? 0 : highest;
-    const there =
-      remote.length === 0 ? remote : remote.filter(({ available, priority }) => available && priority >= least);
-    let also = there.length > 1 ? there.slice(1).map(({ resource }) => resource) : undefined;
-    for (const session of local) {
-      if (!session.available || session.priority < least) continue;
-      session.deliver(undefined, shared);
-      also = [];
+    const takes = ({ available, priority }: Session | SessionEntry): boolean => available && priority >= least;
+    const here = local.filter(takes);
+    const there = remote.length === 0 ? remote : remote.filter(takes);
+    let copies: Copies | undefined;
+    if (!all && here.length + there.length > 1) {
+      const ids = [...here, ...there].map(({ id }) => id);
+      copies = { key: randomId(), sessions: ids.slice(0, NAMED) };
     }
+    const copy = copies === undefined ? shared : new Shared(shared.bytes, undefined, false, copies);
+    for (const session of here) session.deliver(undefined, copy);
     for (const entry of there) {
       const full = `${to.bare}/${entry.resource}`;
-      this.reach.send(entry.worker, { to: full, kind: 'message', from, type, also }, shared.bytes);
-      if (also !== undefined) also = [];
+      this.reach.send(entry.worker, { to: full, kind: 'message', from, type, copies }, shared.bytes);
     }
     return true;
   }
@@ -196,8 +201,13 @@ export class Router {
   }
 
   /** What an ended session was not sent, or did not acknowledge, finds another way. */
-  reroute(jid: Jid, stanzas: Iterable<Buffer>): void {
+  reroute(jid: Jid, stanzas: Iterable<Shared>): void {
     this.rerouting.reroute(jid, stanzas);
+  }
+
+  /** Whether one of the sessions of that bare JID that got a message is still there. */
+  async has(bare: string, copies: Copies): Promise<boolean> {
+    return this.rerouting.has(bare, copies, await this.reach.lookups.of(bare));
   }
 
   private received(body: Buffer): void {
@@ -220,7 +230,7 @@ export class Router {
       return;
     }
     if (envelope.kind === 'broadcast' && session?.available !== true) return;
-    const shared = new Shared(Buffer.from(lent));
+    const shared = new Shared(Buffer.from(lent), undefined, false, envelope.copies);
     const from = envelope.from === undefined ? undefined : this.context.jids.get(envelope.from);
     if (envelope.kind === 'request') {
       if (session !== undefined && from !== undefined && sharesPresence(session, from.full, from.bare)) {

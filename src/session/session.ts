@@ -106,7 +106,7 @@ export class Session implements Bound {
 
   /** The same for what was counted as delivered before. */
   queue(head: Buffer | undefined, shared: Shared): boolean {
-    if (head === undefined && this.spooled !== undefined) this.context.spool!.queued(this, shared.bytes);
+    if (head === undefined && this.spooled !== undefined) this.context.spool!.queued(this, shared);
     return this.outbox.push(head, shared);
   }
 

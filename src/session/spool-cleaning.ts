@@ -1,15 +1,18 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { Bus } from '../cluster/bus.js';
-import type { JidCache } from '../jid/jid.js';
+import type { Jid, JidCache } from '../jid/jid.js';
 import type { Redis } from '../redis/redis.js';
+import type { Shared } from '../stream/outbox.js';
 import type { Router } from './router.js';
-import { named, spoolKey, unpacked } from './spool.js';
+import { copyKey, named, spoolKey, unpacked } from './spool.js';
 
 /** Names that one command brings. */
 const PAGE = 500;
 /** So many messages are routed anew at a time: all may be too many for the bus, or for those who get them. */
 const PORTION = 100;
+/** As long as another copy of a message that was routed anew may turn up, in seconds. */
+const COPY_SECONDS = 3600;
 /** How often is looked whether a worker that is there again has removed what it had written before. */
 const LOOK_MS = 250;
 
@@ -21,6 +24,11 @@ export interface SpoolCleaningOptions {
   jids: JidCache;
   router: Router;
   log: Logger;
+}
+
+interface Found {
+  jid: Jid;
+  stanza: Shared;
 }
 
 /** Messages that waited in a dead worker for resumable sessions find another way, as they would have at the sessions' end (XEP-0198 §4). */
@@ -67,22 +75,43 @@ export class SpoolCleaning {
 
   /** Resolves when they are where they belong, and removed. */
   private async reroute(key: string, names: readonly Buffer[]): Promise<void> {
-    const { redis, router, jids, bus, log } = this.options;
+    const { redis, router, bus } = this.options;
     const bares = new Set<string>();
-    for (const value of (await redis.call('HMGET', [key, ...names])) as (Buffer | null)[]) {
-      if (value === null) continue;
-      try {
-        const { full, stanza } = unpacked(value);
-        const jid = jids.get(full);
-        if (jid === undefined) continue;
-        router.reroute(jid, [stanza]);
-        bares.add(jid.bare);
-      } catch (error) {
-        log.error({ err: error, key }, 'a copy of a message cannot be read');
-      }
+    const values = (await redis.call('HMGET', [key, ...names])) as (Buffer | null)[];
+    for (const [index, value] of values.entries()) {
+      const found = value && this.guarded(key, () => this.read(value));
+      if (!found || !(await this.isToFindAWay(found, names[index]!))) continue;
+      this.guarded(key, () => router.reroute(found.jid, [found.stanza]));
+      bares.add(found.jid.bare);
     }
     for (const bare of bares) await router.settled(bare);
     await bus.barrier();
     await redis.call('HDEL', [key, ...names]);
+  }
+
+  private read(value: Buffer): Found | undefined {
+    const { full, stanza } = unpacked(value);
+    const jid = this.options.jids.get(full);
+    return jid && { jid, stanza };
+  }
+
+  private guarded<T>(key: string, fn: () => T): T | undefined {
+    try {
+      return fn();
+    } catch (error) {
+      this.options.log.error({ err: error, key }, 'a copy of a message cannot be read');
+      return undefined;
+    }
+  }
+
+  /** Others who got it may have died with it, each cleaned up after by somebody else: only one copy is routed anew. */
+  private async isToFindAWay({ jid, stanza: { copies } }: Found, name: Buffer): Promise<boolean> {
+    const { redis, router } = this.options;
+    if (copies === undefined || (await router.has(jid.bare, copies))) return true;
+    const key = copyKey(redis, copies);
+    if ((await redis.call('SET', [key, name, 'NX', 'EX', COPY_SECONDS])) !== null) return true;
+    // Perhaps by who died over it.
+    const first = (await redis.call('GET', [key])) as Buffer | null;
+    return first === null || name.equals(first);
   }
 }

@@ -1,4 +1,5 @@
 import type { Redis, RedisArgument } from '../redis/redis.js';
+import { Shared, type Copies } from '../stream/outbox.js';
 import type { Registry } from './registry.js';
 import type { Session } from './session.js';
 
@@ -44,8 +45,8 @@ export class Spool {
   }
 
   /** A stanza of its own is about to take its place in the outbox of a resumable session. */
-  queued(session: Session, stanza: Buffer): void {
-    if (!isMessage(stanza)) return;
+  queued(session: Session, stanza: Shared): void {
+    if (!isMessage(stanza.bytes)) return;
     this.keep(session, session.outbox.next, stanza);
     // What is acknowledged soon is not read again when this worker is killed, and takes no memory.
     session.outbox.request();
@@ -111,12 +112,12 @@ export class Spool {
     for (let position = outbox.first; position !== outbox.next; position++) {
       const entry = outbox.at(position);
       if (entry !== undefined && entry.head === undefined && isMessage(entry.shared.bytes)) {
-        this.keep(session, position, entry.shared.bytes);
+        this.keep(session, position, entry.shared);
       }
     }
   }
 
-  private keep(session: Session, position: number, stanza: Buffer): void {
+  private keep(session: Session, position: number, stanza: Shared): void {
     session.spooled!.push(position);
     this.changes.set(field(session, position), packed(session.jid.full, stanza));
     this.schedule();
@@ -172,6 +173,11 @@ export function spoolKey({ prefix }: Pick<Redis, 'prefix'>, worker: number, epoc
   return `${prefix}:spool:${epoch}:{w${worker}}`;
 }
 
+/** STRING: which copy of a message was the first to find another way. */
+export function copyKey({ prefix }: Pick<Redis, 'prefix'>, { key }: Copies): string {
+  return `${prefix}:spool:copy:{${key}}`;
+}
+
 /** What writes and removes those fields. */
 function commands(changes: ReadonlyMap<string, Buffer | undefined>): [name: string, args: RedisArgument[]][] {
   const written: RedisArgument[][] = [[]];
@@ -203,17 +209,19 @@ export function named(name: string): { session: string; position: number } {
   return { session: name.slice(0, colon), position: Number(name.slice(colon + 1)) };
 }
 
-/** Length of the full JID (u16), the full JID, the stanza. */
-function packed(full: string, stanza: Buffer): Buffer {
-  const length = Buffer.byteLength(full);
-  const value = Buffer.allocUnsafe(2 + length + stanza.length);
-  value.writeUInt16LE(length);
-  value.write(full, 2);
-  value.set(stanza, 2 + length);
-  return value;
+/** Full JID and copies (JSON), each behind its length (u16), and the stanza. */
+function packed(full: string, { bytes, copies }: Shared): Buffer {
+  const fields = [full, copies === undefined ? '' : JSON.stringify(copies)];
+  const parts = fields.flatMap((text) => {
+    const field = Buffer.from(text);
+    return [Buffer.of(field.length & 0xff, field.length >> 8), field];
+  });
+  return Buffer.concat([...parts, bytes]);
 }
 
-export function unpacked(value: Buffer): { full: string; stanza: Buffer } {
+export function unpacked(value: Buffer): { full: string; stanza: Shared } {
   const end = 2 + value.readUInt16LE();
-  return { full: value.toString('utf8', 2, end), stanza: value.subarray(end) };
+  const start = end + 2 + value.readUInt16LE(end);
+  const copies = start === end + 2 ? undefined : (JSON.parse(value.toString('utf8', end + 2, start)) as Copies);
+  return { full: value.toString('utf8', 2, end), stanza: new Shared(value.subarray(start), undefined, false, copies) };
 }

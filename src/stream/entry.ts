@@ -1,3 +1,9 @@
+/** Of a message that several sessions of an account got (RFC 6121 §8.5.2.1.1): what names it, and their identifiers, or the first of them. */
+export interface Copies {
+  readonly key: string;
+  readonly sessions: readonly string[];
+}
+
 /**
  * Bytes that are serialised once and queued to any number of outboxes by reference.
  * `node` is set for pub-sub notifications: those, and only those, may be dropped for a slow reader.
@@ -8,6 +14,7 @@ export class Shared {
     readonly bytes: Buffer,
     readonly node: string | undefined = undefined,
     readonly nonza = false,
+    readonly copies: Copies | undefined = undefined,
   ) {}
 }
 
@@ -17,9 +24,9 @@ export interface Entry {
   shared: Shared;
 }
 
-/** All bytes of a stanza. */
-export function whole({ head, shared }: Entry): Buffer {
-  return joined(head, shared);
+/** The same without an opening of its own. */
+export function whole({ head, shared }: Entry): Shared {
+  return head === undefined ? shared : new Shared(joined(head, shared), shared.node, shared.nonza, shared.copies);
 }
 
 export function joined(head: Buffer | undefined, shared: Shared): Buffer {

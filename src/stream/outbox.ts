@@ -1,9 +1,9 @@
 import { count, counters } from '../metrics/counters.js';
-import { type Entry, type Shared, joined, sizeOf } from './entry.js';
+import { type Entry, type Shared, sizeOf, whole } from './entry.js';
 import { flusher } from './flusher.js';
 import { BoundedRing } from './slow-reader.js';
 
-export { Shared, whole, type Entry } from './entry.js';
+export { Shared, whole, type Copies, type Entry } from './entry.js';
 export type { SlowReaderPolicy } from './slow-reader.js';
 
 /** Where an outbox writes to: one connection's transport. */
@@ -218,13 +218,14 @@ export class Outbox extends BoundedRing {
   }
 
   /** Empties the queue and hands out every stanza in it, unacknowledged ones first; notifications are out of date by now. */
-  *drainStanzas(): Generator<Buffer> {
+  *drainStanzas(): Generator<Shared> {
     const mask = this.capacity - 1;
     for (let i = this.acked; i !== this.end; i++) {
       const at = (i & mask) << 1;
       const shared = this.ring[at + 1] as Shared | undefined;
       if (shared?.node !== undefined) count(counters.drops, 'session_ended');
-      else if (shared !== undefined && !shared.nonza) yield joined(this.ring[at] as Buffer | undefined, shared);
+      else if (shared !== undefined && !shared.nonza)
+        yield whole({ head: this.ring[at] as Buffer | undefined, shared });
     }
     this.clear();
   }

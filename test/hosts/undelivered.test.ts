@@ -174,6 +174,41 @@ describe.skipIf(!redisInstalled)('what was on its way to a host that dies', () =
     expect((await doomed.resumeOn(back)).name).toBe('failed');
   });
 
+  test('is doubled for nobody where several resources got it', async () => {
+    const [a, b, c] = hosts as [TestServer, TestServer, TestServer];
+    await a.addUsers('low');
+    const sender = await RawClient.login(a, { user: 'sender', available: true });
+    const reader = await RawClient.login(b, { user: 'account', available: true });
+    const other = await RawClient.login(b, { user: 'low', available: true });
+    const login = (user: string) => Device.login(c, { user, available: true, acknowledging: 'never' });
+    const doomed = await Promise.all(['account', 'account', 'low', 'low'].map(login));
+    for (const device of doomed) {
+      if (!device.jid.startsWith('low')) continue;
+      device.send('<presence><priority>5</priority></presence>');
+      await device.ping();
+    }
+    for (const text of numbered('text', 0, 20)) {
+      for (const user of ['account', 'low']) sender.send(message(`${user}@localhost`, text));
+    }
+    for (const device of doomed) await device.until(() => device.bodies().length === 20, 'all');
+    // What these send says that all was handled.
+    for (const device of doomed) device.send(message(sender.jid, 'got all'));
+    await gathered(sender, chat, doomed.length);
+    await until('a copy of each', async () => {
+      const keys = (await redis.keys()).filter((key) => key.includes(':spool:'));
+      const sizes = await Promise.all(keys.map(async (key) => Number(await redis.command('HLEN', key))));
+      return sizes.reduce((sum, size) => sum + size, 0) === 80;
+    });
+    await remove(c);
+    await until('no copies', async () => !(await redis.keys()).some((key) => /:spool:\d/.test(key)));
+    // Who got it already, and who got it only now.
+    for (const client of [reader, other]) {
+      const read = await gathered(client, chat, 20);
+      expect(read.map((stanza) => stanza.child('body')!.text())).toEqual(numbered('text', 0, 20));
+    }
+    await sender.expectNothing(error);
+  });
+
   test('is handled by nobody else when that host was only thought dead, and comes back', async () => {
     const [a, b, c] = hosts as [TestServer, TestServer, TestServer];
     const sender = await RawClient.login(a, { user: 'sender', available: true });

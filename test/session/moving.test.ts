@@ -35,7 +35,7 @@ class Client {
         while (writes-- > 0) {
           const shared = from.takeOne();
           if (shared === undefined) return;
-          if (reads-- > 0) this.got.push(whole({ head: from.head, shared }).toString());
+          if (reads-- > 0) this.got.push(whole({ head: from.head, shared }).bytes.toString());
         }
       },
     };
@@ -48,7 +48,7 @@ class Client {
     expect(outbox.acknowledge(this.got.length)).toBe(true);
     outbox.rewind();
     for (let shared = outbox.takeOne(); shared !== undefined; shared = outbox.takeOne()) {
-      this.got.push(whole({ head: outbox.head, shared }).toString());
+      this.got.push(whole({ head: outbox.head, shared }).bytes.toString());
     }
   }
 

@@ -15,8 +15,9 @@ const jid = (text: string): Jid => parseJid(text)!;
 let registry: Registry;
 let router: Router;
 let elsewhere: SessionEntry[];
-/** What went to sessions here. */
+/** What went to sessions here, and the last of it. */
 let here: string[];
+let last: Shared;
 /** Frames to other workers. */
 let sent: { worker: number; frame: Buffer }[];
 let comesBack: UndeliveredListener;
@@ -44,9 +45,18 @@ beforeEach(async () => {
   session('s@x/1');
 });
 
-function session(full: string): void {
-  const deliver = (_head: unknown, { bytes }: Shared) => here.push(`${full} ${bytes}`);
-  registry.add({ jid: jid(full), available: true, priority: 0, deliver } as unknown as Session);
+function session(full: string, id = full): void {
+  const deliver = (_head: unknown, shared: Shared) => {
+    here.push(`${full} ${shared.bytes}`);
+    last = shared;
+  };
+  registry.add({ jid: jid(full), id, available: true, priority: 0, deliver } as unknown as Session);
+}
+
+/** That session here has ended, and had not acknowledged this. */
+function ended(full: string, ...shared: Shared[]): void {
+  registry.remove(registry.full(full)!);
+  router.reroute(jid(full), shared);
 }
 
 function at(worker: number, resource: string, priority = 0): void {
@@ -105,6 +115,49 @@ describe('a message for the account', () => {
       for (const { frame } of copies.filter((one) => one.worker === worker)) comesBack(worker, frame, false);
     expect(sent.slice(copies.length).map(({ worker }) => worker)).toEqual([5]);
     expect(errors()).toEqual([]);
+  });
+
+  test('is not lost where those who got it go one after the other', () => {
+    for (const worker of [2, 3]) at(worker, `r${worker}`, 1);
+    at(5, 'low');
+    message('a@x');
+    const copies = sent;
+    for (const worker of [2, 3]) {
+      sent = copies.filter((one) => one.worker === worker);
+      lost(worker);
+      back(worker);
+    }
+    expect(workers()).toEqual([5]);
+  });
+
+  test('that a session here did not acknowledge is for others when none is left that got it, and for them once', () => {
+    for (const full of ['a@x/1', 'a@x/2']) session(full);
+    at(2, 'r2');
+    at(5, 'low', -1);
+    message('a@x');
+    const unread = last;
+    expect(here).toHaveLength(2);
+    ended('a@x/1', unread);
+    lost(2);
+    back(2);
+    expect([sent, here.length]).toEqual([[], 2]);
+    // Another has the resource now.
+    ended('a@x/2');
+    session('a@x/2', 'heir');
+    router.reroute(jid('a@x/1'), [unread]);
+    expect(here.slice(2)).toEqual([expect.stringContaining('a@x/2 <message ')]);
+    router.reroute(jid('a@x/2'), [unread]);
+    expect(here).toHaveLength(3);
+  });
+
+  test('is for who has the resource of one that got it, and for nobody else who got it', () => {
+    for (const full of ['a@x/1', 'a@x/2']) session(full);
+    message('a@x');
+    const unread = last;
+    ended('a@x/1', unread);
+    session('a@x/1', 'heir');
+    router.reroute(jid('a@x/1'), [unread]);
+    expect(here.slice(2)).toEqual([expect.stringContaining('a@x/1 <message ')]);
   });
 
   test("is nobody else's when a session here got it, too", () => {

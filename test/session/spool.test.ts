@@ -5,7 +5,7 @@ import type { Redis, RedisArgument } from '../../src/redis/redis.js';
 import { SpoolCleaning } from '../../src/session/spool-cleaning.js';
 import { Spool, spoolKey } from '../../src/session/spool.js';
 import type { Session } from '../../src/session/session.js';
-import { Outbox, Shared } from '../../src/stream/outbox.js';
+import { Outbox, Shared, type Copies } from '../../src/stream/outbox.js';
 import { RedisServer, redisInstalled, until } from '../support/redis.js';
 
 // Servers are started, stopped and waited for.
@@ -36,7 +36,12 @@ describe.skipIf(!redisInstalled)('the spool', () => {
   });
 
   /** A session that waits to be resumed, as far as the spool sees one. */
-  function waiting(spool: Spool, sessions: Session[], id = 'a'): { queue(text: string): void; acknowledge(): void } {
+  function waiting(
+    spool: Spool,
+    sessions: Session[],
+    id = 'a',
+    copies?: Copies,
+  ): { queue(text: string): void; acknowledge(): void } {
     const outbox = new Outbox(1 << 30, 'drop_oldest', () => undefined);
     outbox.keepUntilAcknowledged(5);
     const session = { id, jid: jids.get(`user@example.org/${id}`), outbox, spooled: undefined } as unknown as Session;
@@ -44,9 +49,9 @@ describe.skipIf(!redisInstalled)('the spool', () => {
     spool.adopt(session);
     return {
       queue: (text) => {
-        const bytes = message(text);
-        spool.queued(session, bytes);
-        outbox.push(undefined, new Shared(bytes));
+        const shared = new Shared(message(text), undefined, false, copies);
+        spool.queued(session, shared);
+        outbox.push(undefined, shared);
       },
       acknowledge: () => {
         while (outbox.takeOne() !== undefined);
@@ -60,7 +65,7 @@ describe.skipIf(!redisInstalled)('the spool', () => {
     return new Spool({ redis, self: SELF, epoch, registry: { all: () => sessions } as never });
   }
 
-  const there = async (epoch = 1): Promise<string[]> => {
+  const kept = async (epoch = 1): Promise<string[]> => {
     const values = (await server.command('HVALS', spoolKey(redis, SELF, epoch))) as Buffer[];
     return values.map((value) => />([^<]*)</.exec(String(value).replace('<message>', ''))![1]!).sort();
   };
@@ -70,7 +75,7 @@ describe.skipIf(!redisInstalled)('the spool', () => {
     const spool = spoolOf(sessions);
     const one = waiting(spool, sessions);
     one.queue('first');
-    await until('a copy', async () => (await there()).join() === 'first');
+    await until('a copy', async () => (await kept()).join() === 'first');
     await server.kill();
     await until('nobody', () => !redis.up);
     sent = [];
@@ -82,7 +87,7 @@ describe.skipIf(!redisInstalled)('the spool', () => {
     one.acknowledge();
     one.queue('last');
     await server.restart();
-    await until('what waits', async () => (await there()).join() === 'last');
+    await until('what waits', async () => (await kept()).join() === 'last');
     await spool.close();
     expect(await server.keys()).toEqual([]);
     // What was on its way when Redis was found to be away, and all that is there when it is back.
@@ -96,15 +101,15 @@ describe.skipIf(!redisInstalled)('the spool', () => {
     const spool = spoolOf(sessions, () => epoch);
     const one = waiting(spool, sessions);
     one.queue('before');
-    await until('a copy', async () => (await there()).join() === 'before');
+    await until('a copy', async () => (await kept()).join() === 'before');
     // It takes an epoch, but could not register by it, and takes another.
     epoch = 2;
     one.queue('meanwhile');
-    await until('another copy', async () => (await there()).join() === 'before,meanwhile');
+    await until('another copy', async () => (await kept()).join() === 'before,meanwhile');
     epoch = 3;
     sent = [];
     await spool.renewed();
-    expect(await there(3)).toEqual(['before', 'meanwhile']);
+    expect(await kept(3)).toEqual(['before', 'meanwhile']);
     expect(await server.keys()).toEqual([spoolKey(redis, SELF, 3)]);
     const written = sent.findIndex((text) => text.startsWith('HSET'));
     expect(sent.findIndex((text) => text === `UNLINK ${spoolKey(redis, SELF, 1)}`)).toBeGreaterThan(written);
@@ -112,14 +117,22 @@ describe.skipIf(!redisInstalled)('the spool', () => {
     expect(await server.keys()).toEqual([]);
   });
 
-  function cleaning(routed: [Jid, string][], options: { back?: () => boolean; barrier?: () => Promise<void> } = {}) {
+  interface Options {
+    back?: () => boolean;
+    barrier?: () => Promise<void>;
+    /** Sessions that are there. */
+    there?: string[];
+  }
+
+  function cleaning(routed: [Jid, string][], options: Options = {}) {
     const router = {
-      reroute: (jid: Jid, stanzas: Buffer[]) => {
-        for (const stanza of stanzas) {
-          if (stanza.length === 0) throw new Error('not one whole element');
-          routed.push([jid, String(stanza)]);
+      reroute: (jid: Jid, stanzas: Shared[]) => {
+        for (const { bytes } of stanzas) {
+          if (bytes.length === 0) throw new Error('not one whole element');
+          routed.push([jid, String(bytes)]);
         }
       },
+      has: async (_bare: string, { sessions }: Copies) => sessions.some((id) => options.there?.includes(id)),
       settled: () => Promise.resolve(),
     };
     const { back = () => false, barrier = () => Promise.resolve() } = options;
@@ -139,7 +152,7 @@ describe.skipIf(!redisInstalled)('the spool', () => {
     const spool = spoolOf(sessions);
     const all = ['a', 'b'].map((id) => waiting(spool, sessions, id));
     for (let i = 0; i < count; i++) for (const one of all) one.queue(`text ${i}`);
-    await until('copies', async () => (await there()).length === 2 * count);
+    await until('copies', async () => (await kept()).length === 2 * count);
     return ['a', 'b'].flatMap((id) =>
       Array.from({ length: count }, (_, i) => `${id}: ${String(message(`text ${i}`))}`),
     );
@@ -165,6 +178,28 @@ describe.skipIf(!redisInstalled)('the spool', () => {
     await cleaning(routed).cleanUp(SELF, 1);
     expect(routed.map(([jid, text]) => `${jid.resource}: ${text}`)).toEqual(all);
     expect(await server.keys()).toEqual([]);
+  });
+
+  test.each([
+    [[], 1],
+    [['c'], 2],
+  ])('of a message that several got is routed once, or left to those who have it: %j', async (there, times) => {
+    const sessions: Session[] = [];
+    const spool = spoolOf(sessions);
+    const copies: Copies = { key: 'one', sessions: ['a', 'b', 'c'] };
+    for (const id of ['a', 'b']) waiting(spool, sessions, id, copies).queue('text');
+    await until('copies', async () => (await kept()).length === 2);
+    const names = ['a', 'b'].slice(0, times);
+    const routed: [Jid, string][] = [];
+    // Whoever begins to clean up dies over it, and another does it again.
+    const dying = cleaning(routed, { there, barrier: () => Promise.reject(new Error('dead')) });
+    await expect(dying.cleanUp(SELF, 1)).rejects.toThrow('dead');
+    expect(routed).toHaveLength(times);
+    await cleaning(routed, { there }).cleanUp(SELF, 1);
+    expect(routed.map(([jid]) => jid.resource)).toEqual([...names, ...names]);
+    const keys = (await server.keys()).filter((key) => !key.includes(':spool:copy:'));
+    expect(keys).toEqual([]);
+    for (const key of await server.keys()) expect(await server.command('TTL', key)).toBeGreaterThan(0);
   });
 
   test('of a worker that is back is left to it, unless it dies over that', async () => {

@@ -1,4 +1,4 @@
-import { Shared, type Entry } from '../../stream/outbox.js';
+import { Shared, type Copies, type Entry } from '../../stream/outbox.js';
 
 /** First byte on CHANNEL.move. Those marked are requests; JSON follows them, and is answered by it. */
 export const MOVE = {
@@ -48,7 +48,7 @@ export type Welcome =
 
 /** Frames with entries are cut at about this size. */
 const FRAME_BYTES = 256 * 1024;
-const ENTRY_HEADER = 10;
+const ENTRY_HEADER = 12;
 
 export function request(op: number, body: Snapshot | Name): Buffer {
   return Buffer.concat([Buffer.of(op), Buffer.from(JSON.stringify(body))]);
@@ -61,12 +61,14 @@ export function* entryFrames(op: number, names: readonly string[], entries: Iter
   let size = 0;
   for (const { head: opening, shared } of entries) {
     const node = Buffer.from(shared.node ?? '');
+    const copies = Buffer.from(shared.copies === undefined ? '' : JSON.stringify(shared.copies));
     const header = Buffer.allocUnsafe(ENTRY_HEADER);
     header.writeUInt32LE(shared.bytes.length, 0);
     header.writeUInt32LE(opening?.length ?? 0, 4);
     header.writeUInt16LE(shared.node === undefined ? 0 : node.length + 1, 8);
-    parts.push(header, node, opening ?? NOTHING, shared.bytes);
-    size += ENTRY_HEADER + node.length + (opening?.length ?? 0) + shared.bytes.length;
+    header.writeUInt16LE(copies.length, 10);
+    parts.push(header, node, copies, opening ?? NOTHING, shared.bytes);
+    size += ENTRY_HEADER + node.length + copies.length + (opening?.length ?? 0) + shared.bytes.length;
     if (size < FRAME_BYTES) continue;
     yield Buffer.concat(parts);
     parts = [head];
@@ -91,10 +93,12 @@ export function readEntries(body: Buffer, names: number): { names: string[]; ent
     const length = bytes.readUInt32LE(at);
     const opening = bytes.readUInt32LE(at + 4);
     const node = bytes.readUInt16LE(at + 8);
+    const copied = bytes.readUInt16LE(at + 10);
     at += ENTRY_HEADER;
     const key = node === 0 ? undefined : bytes.toString('utf8', at, (at += node - 1));
+    const copies = copied === 0 ? undefined : (JSON.parse(bytes.toString('utf8', at, (at += copied))) as Copies);
     const head = opening === 0 ? undefined : bytes.subarray(at, (at += opening));
-    entries.push({ head, shared: new Shared(bytes.subarray(at, (at += length)), key) });
+    entries.push({ head, shared: new Shared(bytes.subarray(at, (at += length)), key, false, copies) });
   }
   return { names: found, entries };
 }

@@ -249,7 +249,7 @@ export class Sender {
     const back = [...this.refused];
     for (let at = outbox.first; at !== outbox.next; at++) {
       const entry = outbox.at(at);
-      if (entry !== undefined) back.push(whole(entry).toString());
+      if (entry !== undefined) back.push(whole(entry).bytes.toString());
     }
     return back.flatMap((xml) => new RegExp(`id='${form} (\\d+)'`).exec(xml)?.[1] ?? []).map(Number);
   }
