@@ -2,26 +2,41 @@ import { DirectoryKeys, SHARDS } from '../cluster/directory-rows.js';
 import { inboxKey } from '../cluster/hosts/keys.js';
 import type { Member } from '../cluster/hosts/hosts.js';
 import { keyspaceKey } from '../redis/keyspace.js';
-import type { Redis, RedisNode, Script } from '../redis/redis.js';
-import { roster } from './roster.js';
+import { type Redis, type RedisNode, RedisUnavailable, type Script } from '../redis/redis.js';
+import { Missing } from './missing.js';
+import { roster, type Roster } from './roster.js';
 
-/** A cluster as Redis shows it, in the units of JSON: milliseconds and bytes. */
+/** A cluster as Redis shows it, in the units of JSON: milliseconds and bytes. What cannot be read is null. */
 export interface ClusterReading {
-  cluster: string;
-  domain: string;
-  workers: WorkerReading[];
+  cluster: string | null;
+  domain: string | null;
+  workers: WorkerReading[] | null;
   /** Dead workers that nobody has cleaned up after yet. */
-  departed: number;
-  shards: { count: number; min: number; median: number; max: number; hottest: number };
-  redis: { kind: Redis['kind']; masters: MasterReading[] };
+  departed: number | null;
+  /** Of those that can be read. */
+  shards: ShardsReading | null;
+  redis: { kind: Redis['kind']; masters: MasterReading[]; unreachable: string[] };
+  /** What cannot be read, in sentences. */
+  missing: string[];
+}
+
+export interface ShardsReading {
+  count: number;
+  /** So many cannot be read. */
+  unknown: number;
+  min: number;
+  median: number;
+  max: number;
+  hottest: number;
 }
 
 export interface WorkerReading extends Member {
   /** Below 0 when it is over. */
   leaseLeft: number;
-  sessions: number;
+  /** Of the shards that can be read. */
+  sessions: number | null;
   /** What waits for it in its inbox. */
-  inbox: { entries: number; age: number; bytes: number };
+  inbox: { entries: number; age: number; bytes: number } | null;
 }
 
 export interface MasterReading {
@@ -34,43 +49,69 @@ export interface MasterReading {
   commandsPerSecond: number;
 }
 
+/** How long each part is waited for, in milliseconds: what is away is said to be. */
+const PATIENCE = { patienceMs: 1_000 };
+
 /** Undefined when there is no cluster under the prefix. */
 export async function readCluster(redis: Redis): Promise<ClusterReading | undefined> {
-  const meta = (await redis.call('HMGET', [keyspaceKey(redis), 'cluster', 'domain'])) as (Buffer | null)[];
-  if (!meta[0] || !meta[1]) return undefined;
-  const { now, workers, departed } = await roster(redis);
-  const held = await sessions(
-    redis,
-    workers.map(({ member }) => member.number),
-  );
-  const [inboxes, masters] = await Promise.all([
-    Promise.all(workers.map(({ member }) => inbox(redis, member, now))),
-    redis.masters().then((nodes) => Promise.all(nodes.map(master))),
+  const missing = new Missing(redis);
+  const about = keyspaceKey(redis);
+  const [meta, found, nodes] = await Promise.all([
+    missing.unless('workers', about, redis.call('HMGET', [about, 'cluster', 'domain'], PATIENCE)) as Promise<Meta>,
+    missing.unless('workers', about, roster(redis, PATIENCE)),
+    redis.masters(),
+  ]);
+  if (meta !== undefined && (!meta[0] || !meta[1])) return undefined;
+  const [masters, workers] = await Promise.all([
+    Promise.all(nodes.map((node) => master(node).catch(away))),
+    found === undefined ? undefined : workersOf(redis, found, missing),
+  ]);
+  const unreachable = nodes.filter((_, i) => masters[i] === undefined).map(({ address }) => address);
+  return {
+    cluster: meta === undefined ? null : String(meta[0]),
+    domain: meta === undefined ? null : String(meta[1]),
+    workers: workers?.workers ?? null,
+    departed: found?.departed ?? null,
+    shards: workers?.shards ?? null,
+    redis: { kind: redis.kind, masters: masters.filter((one) => one !== undefined), unreachable },
+    missing: missing.sentences(unreachable),
+  };
+}
+
+type Meta = (Buffer | null)[] | undefined;
+
+async function workersOf(
+  redis: Redis,
+  { now, workers }: Roster,
+  missing: Missing,
+): Promise<{ workers: WorkerReading[]; shards: ShardsReading | null }> {
+  const numbers = workers.map(({ member }) => member.number);
+  const [held, inboxes] = await Promise.all([
+    sessions(redis, numbers, missing),
+    Promise.all(workers.map(({ member }) => inbox(redis, member, now, missing))),
   ]);
   return {
-    cluster: String(meta[0]),
-    domain: String(meta[1]),
     workers: workers
       .map(({ member, leaseEnds }, i) => ({
         ...member,
         leaseLeft: leaseEnds - now,
-        sessions: held.reduce((sum, shard) => sum + shard[i]!, 0),
+        sessions: held.some((shard) => shard) ? held.reduce((sum, shard) => sum + (shard?.[i] ?? 0), 0) : null,
         inbox: inboxes[i]!,
       }))
       .sort((a, b) => (a.host < b.host ? -1 : a.host > b.host ? 1 : a.slot - b.slot || a.number - b.number)),
-    departed,
-    shards: balance(held.map((shard) => shard.reduce((sum, count) => sum + count, 0))),
-    redis: { kind: redis.kind, masters },
+    shards: balance(held.map((shard) => shard?.reduce((sum, count) => sum + count, 0))),
   };
 }
 
-function balance(shards: readonly number[]): ClusterReading['shards'] {
-  const sorted = [...shards].sort((a, b) => a - b);
+function balance(shards: readonly (number | undefined)[]): ShardsReading | null {
+  const sorted = shards.filter((count) => count !== undefined).sort((a, b) => a - b);
+  if (sorted.length === 0) return null;
   const max = sorted.at(-1)!;
   return {
     count: shards.length,
+    unknown: shards.length - sorted.length,
     min: sorted[0]!,
-    median: sorted[shards.length >> 1]!,
+    median: sorted[sorted.length >> 1]!,
     max,
     hottest: shards.indexOf(max),
   };
@@ -86,12 +127,14 @@ const SIZES: Script = {
 };
 
 /** By shard of the session directory, and then by worker. */
-function sessions(redis: Redis, workers: readonly number[]): Promise<number[][]> {
+function sessions(redis: Redis, workers: readonly number[], missing: Missing): Promise<(number[] | undefined)[]> {
   const names = new DirectoryKeys(redis.prefix);
   return Promise.all(
     Array.from({ length: SHARDS }, async (_, shard) => {
-      const keys = workers.map((worker) => names.held(shard, worker));
-      return keys.length === 0 ? [] : ((await redis.run(SIZES, keys, [])) as number[]);
+      const held = workers.map((worker) => names.held(shard, worker));
+      if (held.length === 0) return [];
+      const sizes = await missing.unless('shards', held[0]!, redis.run(SIZES, held, [], PATIENCE));
+      return sizes as number[] | undefined;
     }),
   );
 }
@@ -103,14 +146,23 @@ const INBOX: Script = {
     return {redis.call('XLEN', KEYS[1]), first[1] and first[1][1] or '', redis.call('MEMORY', 'USAGE', KEYS[1]) or 0}`,
 };
 
-async function inbox(redis: Redis, { number, epoch }: Member, now: number): Promise<WorkerReading['inbox']> {
-  const [entries, first, bytes] = (await redis.run(INBOX, [inboxKey(redis, number, epoch)], [])) as [
-    number,
-    Buffer,
-    number,
-  ];
+async function inbox(
+  redis: Redis,
+  { number, epoch }: Member,
+  now: number,
+  missing: Missing,
+): Promise<WorkerReading['inbox']> {
+  const key = inboxKey(redis, number, epoch);
+  const reply = await missing.unless('inboxes', key, redis.run(INBOX, [key], [], PATIENCE));
+  if (reply === undefined) return null;
+  const [entries, first, bytes] = reply as [number, Buffer, number];
   const made = Number.parseInt(String(first));
   return { entries, age: entries === 0 ? 0 : Math.max(0, now - made), bytes: entries === 0 ? 0 : bytes };
+}
+
+/** Undefined in place of a server that does not answer. */
+function away(error: unknown): undefined {
+  if (!(error instanceof RedisUnavailable)) throw error;
 }
 
 async function master(node: RedisNode): Promise<MasterReading> {

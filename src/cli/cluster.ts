@@ -11,14 +11,20 @@ import { clusterTable } from './render/cluster-table.js';
 export async function clusterStatus(config: Config, options: { json?: boolean }): Promise<string> {
   if (config.store !== 'redis') return single(config, options);
   try {
-    const redis = await openRedis(config.redis);
+    const redis = await openRedis(config.redis, { partial: true });
     const reading = await readCluster(redis).finally(() => redis.close());
     if (reading === undefined)
       throw new CliError(
         `there is no cluster under "${config.redis.prefix}:" in this Redis`,
         'start a host with this configuration, or correct redis.url, redis.nodes or redis.prefix',
       );
-    return options.json ? JSON.stringify(reading, null, 2) : clusterTable(reading, process.stdout.columns);
+    const text = options.json ? JSON.stringify(reading, null, 2) : clusterTable(reading, process.stdout.columns);
+    if (reading.missing.length === 0) return text;
+    process.stdout.write(`${text}\n`);
+    throw new CliError(
+      `this is not all there is: ${reading.missing.join('. ')}`,
+      'bring that master of Redis back, or a replica in its place',
+    );
   } catch (error) {
     if (error instanceof RedisRefused || error instanceof RedisUnavailable) throw new CliError(error.message);
     throw error;

@@ -1,6 +1,6 @@
 import type { Member } from '../cluster/hosts/hosts.js';
 import { keys } from '../cluster/hosts/keys.js';
-import type { Redis, Script } from '../redis/redis.js';
+import type { CallOptions, Redis, Script } from '../redis/redis.js';
 
 /** What the workers of a cluster have written of themselves. */
 export interface Roster {
@@ -24,9 +24,14 @@ const ROSTER: Script = {
     }`,
 };
 
-export async function roster(redis: Redis): Promise<Roster> {
+export async function roster(redis: Redis, options?: CallOptions): Promise<Roster> {
   const { leases, workers, departed } = keys(redis);
-  const reply = (await redis.run(ROSTER, [leases, workers, departed], [])) as [number, Buffer[], Buffer[], number];
+  const reply = (await redis.run(ROSTER, [leases, workers, departed], [], options)) as [
+    number,
+    Buffer[],
+    Buffer[],
+    number,
+  ];
   const members = new Map(pairs(reply[2]));
   return {
     now: reply[0],

@@ -229,8 +229,8 @@ export class Link implements Redis, Owner {
   }
 
   /** Resolves when commands get through; rejects after the patience. */
-  ready(): Promise<void> {
-    return this.health.ready(this.settings.patienceMs);
+  ready(patienceMs = this.settings.patienceMs): Promise<void> {
+    return this.health.ready(patienceMs);
   }
 
   // --- time --------------------------------------------------------------------------------------------------------------
@@ -269,6 +269,10 @@ export class Link implements Redis, Owner {
     this.wake();
     await this.servers.refresh();
     return this.servers.all().map((connection) => nodeOf(connection, () => this.wake()));
+  }
+
+  masterOf(key: string): string | undefined {
+    return this.servers.of(this.slot(key))?.address;
   }
 
   close(): Promise<void> {

@@ -6,6 +6,9 @@ import { type RedisNode, RedisUnavailable } from './redis.js';
 export function nodeOf(connection: Connection, before: () => void): RedisNode {
   return {
     address: connection.address,
+    get reachable() {
+      return connection.usable;
+    },
     call: async (command, args) => {
       if (!connection.usable) throw new RedisUnavailable(`There is no connection to ${connection.address}.`);
       before();

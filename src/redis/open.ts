@@ -11,27 +11,39 @@ export { RedisRefused } from './redis.js';
 /** How long it takes until a server that was not there is asked again, in milliseconds. */
 const PAUSE_MS = 100;
 
+/** How long to wait for all masters, in milliseconds, where some of them will do. */
+const PARTIAL_MS = 3_000;
+
 /**
  * Connects to Redis; all connections have the name, if there is one. What is not there yet is waited for, as long as any command would be.
+ * `partial`: of a cluster some masters will do, to read what is there.
  *
  * @throws RedisRefused with a sentence that says what to change
  */
 export async function openRedis(
   config: Config['redis'],
-  options: { log?: Logger; name?: string } = {},
+  options: { log?: Logger; name?: string; partial?: boolean } = {},
 ): Promise<Redis> {
   const settings = settingsOf(config);
   await patiently(settings, () => examineFirst(settings));
   const link = new Link({ ...settings, name: options.name ?? '' }, options.log);
   try {
-    await link.ready();
-    if (settings.kind === 'cluster')
-      for (const { address } of await link.masters()) await examine(settings, addressOf('redis.nodes', address));
+    await readied(link, settings, options.partial === true);
     return link;
   } catch (error) {
     await link.close();
     throw error instanceof RedisUnavailable ? new RedisRefused(hint(settings, error), { cause: error }) : error;
   }
+}
+
+async function readied(link: Link, settings: Settings, partial: boolean): Promise<void> {
+  if (settings.kind !== 'cluster') return link.ready();
+  const { patienceMs } = settings;
+  const masters = () => link.masters().then((all) => (partial ? all.filter(({ reachable }) => reachable) : all));
+  await link.ready(partial ? Math.min(patienceMs, PARTIAL_MS) : patienceMs).catch(async (error: unknown) => {
+    if ((await masters()).length === 0 || !partial) throw error;
+  });
+  for (const { address } of await masters()) await examine(settings, addressOf('redis.nodes', address));
 }
 
 /** Tries until it works, is refused, or the patience ends. */

@@ -32,6 +32,8 @@ export interface Redis {
   blocking(key: string): BlockingRedis;
   /** Every master, to look at its keyspace or its INFO; the only one where there is no cluster. */
   masters(): Promise<RedisNode[]>;
+  /** host:port of the master that serves the key, reachable or not; undefined while none is known to. */
+  masterOf(key: string): string | undefined;
   close(): Promise<void>;
 }
 
@@ -57,6 +59,8 @@ export interface BlockingRedis {
 export interface RedisNode {
   /** host:port */
   readonly address: string;
+  /** There is a connection to it. */
+  readonly reachable: boolean;
   call(command: string, args: readonly RedisArgument[]): Promise<unknown>;
 }
 

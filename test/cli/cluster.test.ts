@@ -6,7 +6,7 @@ import { clusterTable } from '../../src/cli/render/cluster-table.js';
 import type { ClusterReading } from '../../src/cli/cluster-reading.js';
 import type { Member } from '../../src/cluster/hosts/hosts.js';
 import { inboxKey } from '../../src/cluster/hosts/keys.js';
-import { redisInstalled, RedisCluster, RedisServer } from '../support/redis.js';
+import { redisInstalled, RedisCluster, RedisServer, until } from '../support/redis.js';
 import { TestServer } from '../support/server.js';
 import { thrum } from './spawn.js';
 
@@ -76,15 +76,16 @@ describe.skipIf(!redisInstalled)('thrum cluster status', () => {
     expect(out).toContain('1 dead worker still to be cleaned up after');
 
     const json = JSON.parse((await status(...at(), '--json')).out) as ClusterReading;
-    expect(json.workers.map(({ number, sessions }) => [number, sessions])).toEqual([
+    expect(json.missing).toEqual([]);
+    expect(json.workers!.map(({ number, sessions }) => [number, sessions])).toEqual([
       [1, 6],
       [2, 0],
       [3, 0],
       [4097, 1],
     ]);
-    expect(json.workers[3]!.inbox.entries).toBe(3);
-    expect(json.workers[3]!.inbox.age).toBeGreaterThanOrEqual(2000);
-    expect(json.shards).toEqual({ count: 128, min: 0, median: 0, max: 6, hottest: 17 });
+    expect(json.workers![3]!.inbox!.entries).toBe(3);
+    expect(json.workers![3]!.inbox!.age).toBeGreaterThanOrEqual(2000);
+    expect(json.shards).toEqual({ count: 128, unknown: 0, min: 0, median: 0, max: 6, hottest: 17 });
     expect(json.redis.masters).toHaveLength(1);
   });
 
@@ -110,16 +111,85 @@ describe.skipIf(!redisInstalled)('thrum cluster status', () => {
 
 describe.skipIf(!redisInstalled)('thrum cluster status on a Redis Cluster', () => {
   let cluster: RedisCluster;
-  beforeAll(async () => void (cluster = await RedisCluster.start({ masters: 3, replicas: 0 })));
+  beforeAll(async () => {
+    cluster = await RedisCluster.start();
+    const meta = await cluster.ownerOf('{cluster}');
+    await meta.command('HSET', 'thrum:cluster:meta:{cluster}', 'cluster', 'fleet', 'domain', 'example.org');
+  });
   afterAll(() => cluster.stop());
+  const shown = (...args: string[]) => status('--set', `redis.nodes=[${cluster.nodes.join(', ')}]`, ...args);
+  const read = async () => JSON.parse((await shown('--json')).out) as ClusterReading;
 
   it('shows every master', async () => {
-    const meta = await cluster.ownerOf('thrum:cluster:meta:{cluster}');
-    await meta.command('HSET', 'thrum:cluster:meta:{cluster}', 'cluster', 'fleet', 'domain', 'example.org');
-    const { out, code } = await status('--set', `redis.nodes=[${cluster.nodes.join(', ')}]`);
+    const { out, code } = await shown();
     expect(code).toBe(0);
     expect(out).toContain('fleet serves example.org: 0 hosts, 0 workers, 0 sessions');
     for (const node of cluster.nodes) expect(out).toContain(node);
+  });
+
+  it('shows what can be read while a master is gone, and says what cannot', async () => {
+    const home = await cluster.ownerOf('{cluster}');
+    const gone = cluster.servers.find((server) => server !== home)!;
+    for (const number of [1, 2, 3, 4, 5, 6, 7, 8]) {
+      const worker = member(number, { host: `host-${number}` });
+      await home.command('HSET', 'thrum:cluster:workers:{cluster}', String(number), JSON.stringify(worker));
+      await home.command('ZADD', 'thrum:cluster:leases:{cluster}', Date.now() + 600_000, String(number));
+    }
+    const tags = Array.from({ length: 128 }, (_, i) => `{d${String(i).padStart(3, '0')}}`);
+    const owners = new Map<string, RedisServer>();
+    for (const tag of tags) {
+      owners.set(tag, await cluster.ownerOf(tag));
+      await owners.get(tag)!.command('SADD', `thrum:held:${tag}:1`, 'ann@example.org/x');
+    }
+    const lost = tags.filter((tag) => owners.get(tag) === gone).length;
+    const inboxes = await Promise.all([1, 2, 3, 4, 5, 6, 7, 8].map((number) => cluster.ownerOf(`{w${number}}`)));
+    const unheard = inboxes.filter((server) => server === gone).length;
+    expect(lost * unheard).toBeGreaterThan(0);
+
+    // As Redis does by default: no key is served while one slot is not.
+    await gone.kill();
+    const others = cluster.servers.filter((server) => server !== gone);
+    const state = (what: string) =>
+      until(`a cluster that is ${what}`, async () => {
+        const infos = await Promise.all(others.map((server) => server.command('CLUSTER', 'INFO')));
+        return infos.every((info) => String(info).includes(`cluster_state:${what}`));
+      });
+    await state('fail');
+    const refusing = await shown();
+    expect(refusing.code).toBe(1);
+    expect(refusing.out).toMatch(new RegExp(`^${home.address} +\\d`, 'm'));
+    expect(refusing.err).toContain(`the master ${gone.address} cannot be reached`);
+    expect(refusing.err).toMatch(
+      new RegExp(`the master ${home.address} does not show its keys \\(.*CLUSTERDOWN.*\\); hosts and workers`),
+    );
+
+    for (const server of others) await server.command('CONFIG', 'SET', 'cluster-require-full-coverage', 'no');
+    await state('ok');
+    const { code, out, err } = await shown();
+    expect(code).toBe(1);
+    expect(out).toContain(`fleet serves example.org: 8 hosts, 8 workers, at least ${128 - lost} sessions\n`);
+    expect(out.match(/ \? +\? ms|\? +\? +\? +serves/g)).toHaveLength(unheard);
+    expect(out).toContain(`sessions in ${128 - lost} of 128 shards: at least 1, median 1, at most 1`);
+    expect(out).toMatch(new RegExp(`^${gone.address} +cannot be reached$`, 'm'));
+    expect(err).toContain(
+      `the master ${gone.address} cannot be reached; sessions of ${lost} shards of the directory are not known; what waits for ${unheard} worker`,
+    );
+    const json = await read();
+    expect(json.workers!.filter(({ inbox }) => inbox === null)).toHaveLength(unheard);
+    expect(json.shards!.unknown).toBe(lost);
+    expect(json.redis.unreachable).toEqual([gone.address]);
+
+    await gone.restart();
+    await cluster.agreed();
+    expect((await shown()).code).toBe(0);
+
+    // What there is of hosts lies on the one that is gone.
+    await home.kill();
+    const blind = await shown();
+    expect(blind.code).toBe(1);
+    expect(blind.out).toMatch(new RegExp(`^${home.address} +cannot be reached$`, 'm'));
+    expect(blind.err).toContain(`the master ${home.address} cannot be reached; hosts and workers, and so their`);
+    expect(await read()).toMatchObject({ cluster: null, workers: null, shards: null });
   });
 });
 

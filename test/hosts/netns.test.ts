@@ -86,7 +86,7 @@ describe.skipIf(!redisInstalled || !namespacesAllowed)('hosts whose cables are p
   async function workersOf(host: number) {
     const at = ['--set', 'store=redis', '--set', `redis.url=${redis.url}`];
     const { out } = await thrum(hosts[NORTH]!.dataDir, ['cluster', 'status', '--json', ...at]);
-    return (JSON.parse(out) as ClusterReading).workers.filter((worker) => worker.host === NAMES[host]);
+    return (JSON.parse(out) as ClusterReading).workers!.filter((worker) => worker.host === NAMES[host]);
   }
   async function chat(from: RawClient, to: RawClient): Promise<void> {
     for (const body of numbers(20)) {

@@ -1,25 +1,40 @@
 import { printable, table, width } from '../text.js';
-import type { ClusterReading, MasterReading, WorkerReading } from '../cluster-reading.js';
+import type { ClusterReading, WorkerReading } from '../cluster-reading.js';
 import { duration, grouped } from './progress.js';
 
 /** A cluster in the words of people, on a terminal that wide. */
 export function clusterTable(reading: ClusterReading, columns = Infinity): string {
   const { cluster, domain, workers, departed, shards, redis } = reading;
-  const hosts = new Set(workers.map(({ host }) => host)).size;
-  const sessions = workers.reduce((sum, worker) => sum + worker.sessions, 0);
-  const parts = [
-    `${printable(cluster)} serves ${printable(domain)}: ${many(hosts, 'host')}, ${many(workers.length, 'worker')}, ` +
-      many(sessions, 'session'),
-  ];
-  if (workers.length > 0) parts.push(workersTable(workers, columns));
-  parts.push(
-    `sessions in ${shards.count} shards: at least ${grouped(shards.min)}, median ${grouped(shards.median)}, ` +
-      `at most ${grouped(shards.max)} (shard ${shards.hottest})`,
-  );
-  parts.push(`${KINDS[redis.kind]}\n${mastersTable(redis.masters)}`);
-  if (departed > 0) parts.push(`${many(departed, 'dead worker')} still to be cleaned up after`);
+  const parts = workers === null ? [] : [headline(cluster, domain, workers, shards)];
+  if (workers !== null && workers.length > 0) parts.push(workersTable(workers, columns));
+  if (shards !== null) {
+    const known = shards.unknown > 0 ? `${shards.count - shards.unknown} of ${shards.count}` : String(shards.count);
+    parts.push(
+      `sessions in ${known} shards: at least ${grouped(shards.min)}, median ${grouped(shards.median)}, ` +
+        `at most ${grouped(shards.max)} (shard ${shards.hottest})`,
+    );
+  }
+  parts.push(`${KINDS[redis.kind]}\n${mastersTable(redis)}`);
+  if (departed !== null && departed > 0) parts.push(`${many(departed, 'dead worker')} still to be cleaned up after`);
   return parts.join('\n\n');
 }
+
+function headline(
+  cluster: string | null,
+  domain: string | null,
+  workers: readonly WorkerReading[],
+  shards: ClusterReading['shards'],
+): string {
+  const hosts = new Set(workers.map(({ host }) => host)).size;
+  const sessions = workers.reduce((sum, worker) => sum + (worker.sessions ?? 0), 0);
+  const held =
+    shards === null ? 'sessions not known' : `${shards.unknown > 0 ? 'at least ' : ''}${many(sessions, 'session')}`;
+  const who = `${printable(cluster ?? UNKNOWN)} serves ${printable(domain ?? UNKNOWN)}`;
+  return `${who}: ${many(hosts, 'host')}, ${many(workers.length, 'worker')}, ${held}`;
+}
+
+/** What cannot be read. */
+const UNKNOWN = '?';
 
 const KINDS: Record<ClusterReading['redis']['kind'], string> = {
   single: 'a single Redis',
@@ -43,10 +58,10 @@ const COLUMNS: readonly Column[] = [
   { head: 'version', cell: ({ version }) => printable(version), words: true },
   { head: 'up', cell: ({ started }) => duration(Math.max(0, Date.now() - started) / 1000) },
   { head: 'lease', cell: ({ leaseLeft }) => (leaseLeft > 0 ? `${(leaseLeft / 1000).toFixed(1)} s` : 'over') },
-  { head: 'sessions', cell: ({ sessions }) => grouped(sessions) },
-  { head: 'inbox', cell: ({ inbox }) => grouped(inbox.entries) },
-  { head: 'oldest', cell: ({ inbox }) => `${grouped(inbox.age)} ms` },
-  { head: 'bytes', cell: ({ inbox }) => bytes(inbox.bytes) },
+  { head: 'sessions', cell: ({ sessions }) => (sessions === null ? UNKNOWN : grouped(sessions)) },
+  { head: 'inbox', cell: ({ inbox }) => (inbox ? grouped(inbox.entries) : UNKNOWN) },
+  { head: 'oldest', cell: ({ inbox }) => (inbox ? `${grouped(inbox.age)} ms` : UNKNOWN) },
+  { head: 'bytes', cell: ({ inbox }) => (inbox ? bytes(inbox.bytes) : UNKNOWN) },
 ];
 /** On a terminal that is too narrow these go first, in this order. */
 const DISPENSABLE = ['bytes', 'number', 'pid', 'version', 'up', 'oldest'];
@@ -74,7 +89,7 @@ function workersTable(workers: readonly WorkerReading[], columns: number): strin
   }
 }
 
-function mastersTable(masters: readonly MasterReading[]): string {
+function mastersTable({ masters, unreachable }: ClusterReading['redis']): string {
   const head = ['master', 'version', 'memory', 'of', 'replicas', 'commands/s'];
   const rows = masters.map(({ address, version, used, limit, replicas, commandsPerSecond }) => [
     printable(address),
@@ -84,6 +99,7 @@ function mastersTable(masters: readonly MasterReading[]): string {
     String(replicas),
     grouped(commandsPerSecond),
   ]);
+  for (const address of unreachable) rows.push([printable(address), 'cannot be reached']);
   return table(head, rows, ['memory', 'of', 'replicas', 'commands/s']);
 }
 
