@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import type { Store } from '../store/store.js';
 import { walk, type Batch, type Cursor } from './walk.js';
 
@@ -72,7 +73,14 @@ async function write(target: Store, batch: Batch): Promise<void> {
     await nodes.remove(node.name);
     await nodes.create(node);
   });
-  await all(batch.subscriptions, async (subscription) => there(await nodes.putSubscription(subscription)));
+  await all(batch.subscriptions, async (subscription) => {
+    const { node, jid } = subscription;
+    const kept = await nodes.addSubscription(subscription);
+    if (isDeepStrictEqual(kept, subscription)) return;
+    // Of an earlier attempt, before something was changed in the source.
+    await nodes.removeSubscription(node, jid);
+    there((await nodes.addSubscription(subscription)) !== undefined);
+  });
   // Items published again become the newest, so the order is the source's whatever an earlier attempt has left.
   let underWay: Promise<void>[] = [];
   let bytes = 0;

@@ -62,9 +62,18 @@ export async function subscribe(
     options: { ...options },
     created: before?.created ?? Date.now(),
   };
-  const refused =
-    (before === undefined ? await tooMany(engine, actor, subscriber.bare) : undefined) ??
-    (await put(engine, subscription));
+  if (before === undefined) {
+    const refused = await tooMany(engine, actor, subscriber.bare);
+    if (refused !== undefined) return refused;
+    const kept = await nodes.addSubscription(subscription);
+    if (kept === undefined) return new Refusal('node-not-found');
+    // Another session of the account was quicker.
+    if (kept.subid !== subscription.subid) return subscribe(engine, actor, { node: name, jid }, submitted);
+  } else if (!(await nodes.replaceSubscription(subscription))) {
+    // It has unsubscribed meanwhile, or the node is gone.
+    return subscribe(engine, actor, { node: name, jid }, submitted);
+  }
+  const refused = await stillMay(engine, subscription);
   if (refused !== undefined) return refused;
   if (subscription.state === 'pending') {
     engine.notices.authorization(facts.owners(), subscription);
@@ -164,12 +173,6 @@ function notAllowed(facts: NodeFacts, bare: string): Refusal {
   return new Refusal(facts.affiliation(bare) === 'none' ? 'closed-node' : 'forbidden');
 }
 
-/** Writes the subscription; a refusal when there is no such node, or there may be no such subscription any more. */
-async function put(engine: Engine, subscription: SubscriptionRecord): Promise<Refusal | undefined> {
-  if (!(await engine.store.nodes.putSubscription(subscription))) return new Refusal('node-not-found');
-  return stillMay(engine, subscription);
-}
-
 /**
  * Takes back a subscription that was written and may not be any more. Owners who change who may look through the subscriptions after
  * that (§8.7.4, §14.3), and do not find one that is written later by who looked before.
@@ -191,7 +194,12 @@ async function stillMay(engine: Engine, subscription: SubscriptionRecord): Promi
 export async function admit(engine: Engine, subscription: SubscriptionRecord, isNew = false): Promise<boolean> {
   const admitted: SubscriptionRecord = { ...subscription, state: 'subscribed' };
   const { nodes } = engine.store;
-  if (!(await (isNew ? nodes.putSubscription(admitted) : nodes.replaceSubscription(admitted)))) return false;
+  if (isNew) {
+    const kept = await nodes.addSubscription(admitted);
+    // The subscriber was quicker.
+    if (kept !== undefined && kept.subid !== admitted.subid) return isActive(kept) || admit(engine, kept);
+    if (kept === undefined) return false;
+  } else if (!(await nodes.replaceSubscription(admitted))) return false;
   if ((await stillMay(engine, admitted)) !== undefined) return false;
   await engine.subscriptions.changed(admitted.node, admitted.jid, admitted.bare);
   engine.notices.subscription(admitted, 'subscribed');

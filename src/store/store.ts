@@ -115,8 +115,11 @@ export interface NodeStore {
   /** Every affiliation of a bare JID over all nodes. */
   affiliationsOf(bare: string): Promise<{ node: string; affiliation: Affiliation }[]>;
 
-  /** Adds or replaces the subscription of `jid` at `node`; false when the node is gone. */
-  putSubscription(subscription: SubscriptionRecord): Promise<boolean>;
+  /**
+   * Adds the subscription of `jid` at `node` unless there is one, whoever else adds at the same time. Resolves to the one that is there
+   * now; undefined when the node is gone.
+   */
+  addSubscription(subscription: SubscriptionRecord): Promise<SubscriptionRecord | undefined>;
   /** Replaces it; false, and nothing is written, when the one with its `subid` is not there any more. */
   replaceSubscription(subscription: SubscriptionRecord): Promise<boolean>;
   removeSubscription(node: string, jid: string): Promise<boolean>;

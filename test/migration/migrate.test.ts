@@ -215,12 +215,15 @@ describe('verification finds', () => {
     ],
     [
       'another subscription',
-      (s) => s.nodes.putSubscription(subscription('n', 'a@b.lit', { subid: 'other' })),
+      async (s) => {
+        await s.nodes.removeSubscription('n', 'a@b.lit');
+        await s.nodes.addSubscription(subscription('n', 'a@b.lit', { subid: 'other' }));
+      },
       /is another one/,
     ],
     [
       'a subscription more',
-      (s) => s.nodes.putSubscription(subscription('n', 'e@b.lit')),
+      (s) => s.nodes.addSubscription(subscription('n', 'e@b.lit')),
       /of e@b.lit to n is not in here/,
     ],
   ];
@@ -229,7 +232,7 @@ describe('verification finds', () => {
     for (const store of [source, target]) {
       await store.accounts.create('ann', account(1));
       await store.nodes.create(node('n'));
-      await store.nodes.putSubscription(subscription('n', 'a@b.lit'));
+      await store.nodes.addSubscription(subscription('n', 'a@b.lit'));
       for (let i = 0; i < 5; i++) await store.items.publish('n', item(`i${i}`), 100);
     }
     expect((await verify(migration(source, target))).difference).toBeUndefined();
@@ -258,7 +261,7 @@ function disturbed(store: Store, before: () => void): Store {
     });
   return {
     accounts: part(store.accounts, ['create']),
-    nodes: part(store.nodes, ['create', 'putSubscription']),
+    nodes: part(store.nodes, ['create', 'addSubscription']),
     items: part(store.items, ['publish']),
     flush: () => store.flush(),
     close: () => store.close(),

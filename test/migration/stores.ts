@@ -19,8 +19,8 @@ export async function fill(store: Store, size = { accounts: 1200, nodes: 70, ite
       }),
     );
     await Promise.all([
-      store.nodes.putSubscription(subscription(name, jid(i), { options: { deliver: '1', show: ['a', 'b'] } })),
-      store.nodes.putSubscription(subscription(name, `${jid(i)}/balcony`, { state: 'pending', subid: 's2' })),
+      store.nodes.addSubscription(subscription(name, jid(i), { options: { deliver: '1', show: ['a', 'b'] } })),
+      store.nodes.addSubscription(subscription(name, `${jid(i)}/balcony`, { state: 'pending', subid: 's2' })),
       ...Array.from({ length: i % 50 }, (_, n) => store.items.publish(name, item(`i${n}`, { published: n }), 1000)),
     ]);
   }

@@ -131,6 +131,25 @@ describe('what changes while something is being read', () => {
     expect(await store.nodes.subscriptionsOf('juliet@localhost')).toEqual([]);
   });
 
+  it('sessions of an account subscribe in the same moment, and an owner for them: all know of the one that there is (XEP-0060 §6.1.2)', async () => {
+    const store = memoryStore();
+    const world = new World({ store, workers: 2 });
+    const owner = await world.login('owner@localhost/r');
+    const sessions = [await world.login('juliet@localhost/a'), await world.login('juliet@localhost/b', 1)];
+    await owner.create('n', { send_last_published_item: 'never' });
+    const open = gate(store.nodes as never, 'subscription');
+    const subscribing = sessions.map((session) => session.subscribe('n'));
+    const entry = `<subscription jid='juliet@localhost' subscription='subscribed'/>`;
+    const granting = owner.own('set', `<subscriptions node='n'>${entry}</subscriptions>`);
+    for (const { bus } of world.workers) await bus.barrier();
+    open();
+    const told = (await Promise.all(subscribing)).map((answer) => answer!.child('subscription')!.attr('subid'));
+    await granting;
+    const there = await store.nodes.subscriptionsOf('juliet@localhost');
+    expect(there).toHaveLength(1);
+    expect(told).toEqual([there[0]!.subid, there[0]!.subid]);
+  });
+
   it('an owner configures the node while somebody subscribes: the last item comes all the same (XEP-0060 §12.10)', async () => {
     for (let ticks = 0; ticks < 40; ticks++) {
       const world = new World({ workers: 2 });

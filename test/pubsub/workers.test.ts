@@ -189,7 +189,7 @@ describe('several workers', () => {
       config: { ...node.config, publish_model: 'publishers' },
     }));
     const [subscription] = await world.store.nodes.subscriptionsOfNode('n');
-    await world.store.nodes.putSubscription({ ...subscription!, node: 'm' });
+    await world.store.nodes.addSubscription({ ...subscription!, node: 'm' });
     await world.store.nodes.removeSubscription('n', subscription!.jid);
     world.hub.kill(world.workers.pop()!.bus);
     await world.quiet();

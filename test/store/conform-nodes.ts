@@ -178,7 +178,7 @@ export function nodesConform(given: Given): void {
       expect(await items.latest('again', 10)).toEqual([]);
       expect(await nodes.subscriptionsOfNode('again')).toEqual([]);
       expect(await items.publish('again', item(`only ${round}`), 10)).toBe(true);
-      await nodes.putSubscription({
+      await nodes.addSubscription({
         node: 'again',
         jid: `r${round}@x`,
         bare: `r${round}@x`,

@@ -10,10 +10,10 @@ export function subscriptionsConform(given: Given): void {
     await nodes.create(node('sub'));
     const first = subscription('sub', 'juliet@capulet.lit/balcony', { options: { deliver: '1', show: ['a', 'b'] } });
     expect(await nodes.subscription('sub', first.jid)).toBeUndefined();
-    expect(await nodes.putSubscription(first)).toBe(true);
+    expect(await nodes.addSubscription(first)).toEqual(first);
     expect(await nodes.subscription('sub', first.jid)).toEqual(first);
-    const second = subscription('sub', first.jid, { state: 'pending', subid: 's2' });
-    expect(await nodes.putSubscription(second)).toBe(true);
+    const second = subscription('sub', first.jid, { state: 'pending' });
+    expect(await nodes.replaceSubscription(second)).toBe(true);
     expect(await nodes.subscription('sub', first.jid)).toEqual(second);
     expect(await nodes.subscriptionsOfNode('sub')).toEqual([second]);
     expect(await nodes.removeSubscription('sub', first.jid)).toBe(true);
@@ -33,8 +33,8 @@ export function subscriptionsConform(given: Given): void {
       { length: 2500 },
       (_, n) => `${n}@capulet.lit${n % 100 === 0 ? `/${'r'.repeat(1000)}` : ''}`,
     );
-    await Promise.all(all.map((jid) => nodes.putSubscription(subscription('many subs', jid))));
-    await nodes.putSubscription(subscription('other subs', 'a@capulet.lit', { state: 'pending' }));
+    await Promise.all(all.map((jid) => nodes.addSubscription(subscription('many subs', jid))));
+    await nodes.addSubscription(subscription('other subs', 'a@capulet.lit', { state: 'pending' }));
     expect(jids(await nodes.subscriptionsOfNode('many subs'))).toEqual(all.sort());
     expect(await nodes.countSubscriptions('many subs')).toBe(2500);
     expect(await nodes.countSubscriptions('other subs')).toBe(1);
@@ -48,13 +48,14 @@ export function subscriptionsConform(given: Given): void {
     const first = subscription('sub', 'juliet@capulet.lit/balcony', { state: 'pending', subid: 's1' });
     expect(await nodes.replaceSubscription(first)).toBe(false);
     expect(await nodes.subscriptionsOf('juliet@capulet.lit')).toEqual([]);
-    await nodes.putSubscription(first);
+    await nodes.addSubscription(first);
     const approved = { ...first, state: 'subscribed' as const };
     expect(await nodes.replaceSubscription(approved)).toBe(true);
     expect(await nodes.subscription('sub', first.jid)).toEqual(approved);
     // One that begins alike.
     const other = subscription('sub', first.jid, { subid: 's12' });
-    await nodes.putSubscription(other);
+    await nodes.removeSubscription('sub', first.jid);
+    await nodes.addSubscription(other);
     expect(await nodes.replaceSubscription(approved)).toBe(false);
     expect(await nodes.subscriptionsOf('juliet@capulet.lit')).toEqual([other]);
     const [gone, replaced] = await Promise.all([
@@ -68,9 +69,25 @@ export function subscriptionsConform(given: Given): void {
     expect(await nodes.replaceSubscription(other)).toBe(false);
   });
 
+  test('of those that are added for one JID at once one is there, and all are told which', async () => {
+    const { nodes } = given();
+    await nodes.create(node('quick'));
+    const jid = 'quick@capulet.lit';
+    const all = Array.from({ length: 5 }, (_, n) => subscription('quick', jid, { subid: `s${n}` }));
+    const told = await Promise.all(all.map((record) => nodes.addSubscription(record)));
+    const kept = await nodes.subscription('quick', jid);
+    expect(all).toContainEqual(kept);
+    expect(told).toEqual(all.map(() => kept));
+    expect(await nodes.subscriptionsOf(jid)).toEqual([kept]);
+    const changed = { ...kept!, options: { deliver: '0' } };
+    await nodes.replaceSubscription(changed);
+    expect(await nodes.addSubscription(all[0]!)).toEqual(changed);
+    expect(await nodes.subscriptionsOfNode('quick')).toEqual([changed]);
+  });
+
   test('nobody subscribes to a node that is not there', async () => {
     const { nodes } = given();
-    expect(await nodes.putSubscription(subscription('nowhere', 'juliet@capulet.lit'))).toBe(false);
+    expect(await nodes.addSubscription(subscription('nowhere', 'juliet@capulet.lit'))).toBeUndefined();
     expect(await nodes.removeSubscription('nowhere', 'juliet@capulet.lit')).toBe(false);
     expect(await nodes.subscription('nowhere', 'juliet@capulet.lit')).toBeUndefined();
     expect(await nodes.subscriptionsOfNode('nowhere')).toEqual([]);
@@ -82,11 +99,11 @@ export function subscriptionsConform(given: Given): void {
     const bare = 'nurse@capulet.lit';
     for (const name of ['n1', 'n2', 'n3']) await nodes.create(node(name));
     await Promise.all([
-      nodes.putSubscription(subscription('n1', bare)),
-      nodes.putSubscription(subscription('n1', `${bare}/a`)),
-      nodes.putSubscription(subscription('n2', `${bare}/日本`)),
-      nodes.putSubscription(subscription('n2', `${bare}x`)),
-      nodes.putSubscription(subscription('n3', `x${bare}`)),
+      nodes.addSubscription(subscription('n1', bare)),
+      nodes.addSubscription(subscription('n1', `${bare}/a`)),
+      nodes.addSubscription(subscription('n2', `${bare}/日本`)),
+      nodes.addSubscription(subscription('n2', `${bare}x`)),
+      nodes.addSubscription(subscription('n3', `x${bare}`)),
     ]);
     const of = async () => (await nodes.subscriptionsOf(bare)).map((found) => `${found.node} ${found.jid}`).sort();
     expect(await of()).toEqual([`n1 ${bare}`, `n1 ${bare}/a`, `n2 ${bare}/日本`]);
@@ -108,8 +125,8 @@ export function subscriptionsConform(given: Given): void {
       'counter@capulet.lit.example',
       'counter@capulet.li',
     ])
-      for (const name of ['counted-1', 'counted-2']) await nodes.putSubscription(subscription(name, jid));
-    await nodes.putSubscription(subscription('counted-1', 'counter@capulet.lit'));
+      for (const name of ['counted-1', 'counted-2']) await nodes.addSubscription(subscription(name, jid));
+    await nodes.addSubscription(subscription('counted-1', 'counter@capulet.lit'));
     expect(await count()).toBe(4);
     await nodes.removeSubscription('counted-1', 'counter@capulet.lit/a');
     expect(await count()).toBe(3);
@@ -120,14 +137,14 @@ export function subscriptionsConform(given: Given): void {
     const { nodes } = given();
     await nodes.create(node('reborn'));
     const many = Array.from({ length: 600 }, (_, n) => subscription('reborn', `s${n}@x/r`));
-    await Promise.all([...many, subscription('reborn', 'keeper@x')].map((record) => nodes.putSubscription(record)));
+    await Promise.all([...many, subscription('reborn', 'keeper@x')].map((record) => nodes.addSubscription(record)));
     expect(await nodes.subscriptionsOfNode('reborn')).toHaveLength(601);
-    const [removed, created, put] = await Promise.all([
+    const [removed, created, added] = await Promise.all([
       nodes.remove('reborn'),
       nodes.create(node('reborn')),
-      nodes.putSubscription(subscription('reborn', 's7@x/r', { subid: 'new' })),
+      nodes.addSubscription(subscription('reborn', 's7@x/r', { subid: 'new' })),
     ]);
-    expect([removed, created, put]).toEqual([true, true, true]);
+    expect([removed, created, added?.subid]).toEqual([true, true, 'new']);
     expect(await nodes.subscriptionsOfNode('reborn')).toMatchObject([{ jid: 's7@x/r', subid: 'new' }]);
     expect(await nodes.subscriptionsOf('s7@x')).toMatchObject([{ subid: 'new' }]);
     expect(await nodes.subscriptionsOf('s8@x')).toEqual([]);
@@ -141,7 +158,10 @@ export function subscriptionsConform(given: Given): void {
     const domain = 'd'.repeat(1023);
     const bare = `${local}@${domain}`;
     const full = [`${bare}/${'r'.repeat(1022)}1`, `${bare}/${'r'.repeat(1022)}2`, bare];
-    for (const jid of full) expect(await nodes.putSubscription(subscription('long', jid, { subid: jid }))).toBe(true);
+    for (const jid of full) {
+      const record = subscription('long', jid, { subid: jid });
+      expect(await nodes.addSubscription(record)).toEqual(record);
+    }
     for (const jid of full) expect((await nodes.subscription('long', jid))!.subid).toBe(jid);
     expect(jids(await nodes.subscriptionsOf(bare))).toEqual([...full].sort());
     expect(await nodes.subscriptionsOf(`${local}@${domain.slice(1)}e`)).toEqual([]);

@@ -43,7 +43,7 @@ describe('the files of the LMDB store', () => {
     const first = await open(path);
     await first.accounts.create('juliet', account(3));
     await first.nodes.create(node('kept'));
-    await first.nodes.putSubscription(subscription('kept', 'juliet@x/y'));
+    await first.nodes.addSubscription(subscription('kept', 'juliet@x/y'));
     const writes = Array.from({ length: 300 }, (_, n) => first.items.publish('kept', item(`i${n}`), 200));
     // Without waiting: closing finishes what was asked for.
     await Promise.all([first.close(), ...writes]);
@@ -89,7 +89,7 @@ describe('the files of the LMDB store', () => {
       await store.nodes.create(node(name));
       await Promise.all(Array.from({ length: 700 }, (_, n) => store.items.publish(name, item(`i${n}`), 1000)));
     }
-    await Promise.all(Array.from({ length: 700 }, (_, n) => store.nodes.putSubscription(subscription('a', `s${n}@x`))));
+    await Promise.all(Array.from({ length: 700 }, (_, n) => store.nodes.addSubscription(subscription('a', `s${n}@x`))));
     await store.nodes.remove('a');
     await store.items.purge('b');
     await store.items.publish('c', item('i5'), 2);
@@ -137,7 +137,7 @@ describe('the files of the LMDB store', () => {
     await store.nodes.create(node('many'));
     const put = (from: number, to: number) =>
       Promise.all(
-        Array.from({ length: to - from }, (_, n) => store.nodes.putSubscription(subscription('many', `${from + n}@x`))),
+        Array.from({ length: to - from }, (_, n) => store.nodes.addSubscription(subscription('many', `${from + n}@x`))),
       );
     await put(0, 9_999);
     expect(await store.nodes.countSubscriptions('many')).toBe(9_999);
@@ -153,7 +153,7 @@ describe('the files of the LMDB store', () => {
     expect(order).toEqual(['another', '9999 are read']);
     await Promise.all(Array.from({ length: 1500 }, (_, n) => store.nodes.create(node(`node ${n}`))));
     await Promise.all(
-      Array.from({ length: 1500 }, (_, n) => store.nodes.putSubscription(subscription(`node ${n}`, '1@x/r'))),
+      Array.from({ length: 1500 }, (_, n) => store.nodes.addSubscription(subscription(`node ${n}`, '1@x/r'))),
     );
     const all = store.nodes.subscriptionsOf('1@x').then((found) => order.push(`${found.length} of one are read`));
     await turn();

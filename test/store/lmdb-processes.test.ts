@@ -1,6 +1,6 @@
 import { beforeAll, describe, expect, test } from 'vitest';
 import { another, build, folder, opened } from './processes.js';
-import { ids, item, node } from './records.js';
+import { ids, item, node, subscription } from './records.js';
 
 beforeAll(build, 120_000);
 
@@ -83,6 +83,24 @@ describe('several processes with one store', () => {
     }
     expect(await store.nodes.countByCreator('c0@x')).toBe(created);
     expect(await store.nodes.countByCreator('c1@x')).toBe(30 - created);
+  });
+
+  test('of subscriptions that several add for one JID one is there, and all are told which', async () => {
+    const path = folder();
+    const store = await opened(path);
+    const others = await Promise.all([another(path), another(path)]);
+    await store.nodes.create(node('sub'));
+    for (let n = 0; n < 30; n++) {
+      const jid = `${n}@x`;
+      const add = (subid: string) => ({
+        part: 'nodes',
+        method: 'addSubscription',
+        args: [subscription('sub', jid, { subid })],
+      });
+      const told = await Promise.all(others.map((other, who) => other.ask('call', add(`s${who}`))));
+      const kept = await store.nodes.subscription('sub', jid);
+      expect(told).toEqual([kept, kept]);
+    }
   });
 
   test('what several add to one node finds exactly as much room as there is', async () => {

@@ -38,7 +38,7 @@ describe.skipIf(!redisInstalled).each([
         await store.nodes.create(node(name, { affiliations: { [bare]: 'owner', 'a@b': 'member' } }));
         await Promise.all([
           ...['x', 'y'].map((id) => store.items.publish(name, item(id), 5)),
-          ...['a@b', 'a@b/c', bare].map((jid) => store.nodes.putSubscription(subscription(name, jid))),
+          ...['a@b', 'a@b/c', bare].map((jid) => store.nodes.addSubscription(subscription(name, jid))),
         ]);
         await store.nodes.update(name, (record) => ({ ...record, affiliations: { [bare]: 'owner', 'c@d': 'member' } }));
       }),
@@ -57,7 +57,7 @@ describe.skipIf(!redisInstalled).each([
     for (const name of names) {
       expect(await store.nodes.create(node(name))).toBe(true);
       await store.items.publish(name, item(name), 5);
-      await store.nodes.putSubscription(subscription(name, 'a@b'));
+      await store.nodes.addSubscription(subscription(name, 'a@b'));
     }
     for (const name of names) expect((await store.items.latest(name, 5)).map(({ id }) => id)).toEqual([name]);
     expect((await store.nodes.subscriptionsOf('a@b')).map((found) => found.node).sort()).toEqual([...names].sort());
@@ -147,7 +147,7 @@ describe.skipIf(!redisInstalled).each([
 
   test('a removal that was broken off leaves no subscription behind', async () => {
     await store.nodes.create(node('gone'));
-    for (const jid of ['a@b', 'a@b/c']) await store.nodes.putSubscription(subscription('gone', jid));
+    for (const jid of ['a@b', 'a@b/c']) await store.nodes.addSubscription(subscription('gone', jid));
     for (const kind of ['node', 'subs']) await redis.call('DEL', [`thrum:${kind}:{n:gone}`]);
     expect(await store.nodes.subscriptionsOf('a@b')).toEqual([]);
     expect(await store.nodes.affiliationsOf(bare)).toEqual([]);
@@ -173,7 +173,7 @@ describe.skipIf(!redisInstalled).each([
     const second = await openStore({ kind: 'redis', path: '', redis: lossy, durability: 'commit' });
     for (const again of [false, true]) {
       await store.nodes.create(node('n', { created: 1 }));
-      await store.nodes.putSubscription(subscription('n', 'a@b'));
+      await store.nodes.addSubscription(subscription('n', 'a@b'));
       meanwhile = () => (again ? store.nodes.create(node('n', { created: 2 })) : Promise.resolve());
       expect(await second.nodes.remove('n')).toBe(true);
       expect((await store.nodes.get('n'))?.created).toBe(again ? 2 : undefined);
@@ -194,7 +194,7 @@ describe.skipIf(!redisInstalled).each([
     const churn = async (at: Store, jid: string) => {
       for (let n = 0; n < 25; n++) {
         await at.nodes.create(node('churn'));
-        await at.nodes.putSubscription(subscription('churn', jid));
+        await at.nodes.addSubscription(subscription('churn', jid));
         if (n % 3 > 0) await at.nodes.remove('churn');
         else await at.nodes.removeSubscription('churn', jid);
       }

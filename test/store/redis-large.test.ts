@@ -56,7 +56,7 @@ describe.skipIf(!redisInstalled)('large nodes in Redis', () => {
     await store.nodes.remove('large');
     await store.nodes.create(node('many'));
     const jids = Array.from({ length: size }, (_, n) => `user-${n}@montague.lit/r`);
-    await Promise.all(jids.map((jid) => store.nodes.putSubscription(subscription('many', jid))));
+    await Promise.all(jids.map((jid) => store.nodes.addSubscription(subscription('many', jid))));
     let found: string[] = [];
     const read = async () => (found = (await store.nodes.subscriptionsOfNode('many')).map(({ jid }) => jid));
     expect((await calls(read))['HSCAN']).toBeGreaterThan(1);

@@ -162,7 +162,7 @@ describe.skipIf(!redisInstalled)('a store on one Redis', () => {
     const many = Array.from({ length: 4000 }, (_, n) =>
       n >= 600
         ? store.items.publish('node', item(`${n}`, { payload: Buffer.of() }), 10)
-        : store.nodes.putSubscription(subscription('node', `${n}@x`)),
+        : store.nodes.addSubscription(subscription('node', `${n}@x`)),
     );
     const outcomes = Promise.allSettled(many);
     await expect(store.items.retract('node', ['x'])).rejects.toThrow('More is written than Redis takes');

@@ -152,23 +152,28 @@ export class LmdbNodes implements NodeStore {
     );
   }
 
-  putSubscription(subscription: SubscriptionRecord): Promise<boolean> {
-    return this.writeSubscription(subscription, false);
+  addSubscription(subscription: SubscriptionRecord): Promise<SubscriptionRecord | undefined> {
+    const stored = toStoredSubscription(subscription);
+    return this.writer.transact(() => {
+      const incarnation = this.incarnationOf(stored.node);
+      if (incarnation === undefined) return undefined;
+      const key = subscriptionKey(incarnation, stored.jid);
+      const kept = this.subscriptions.get(key);
+      if (kept !== undefined) return kept;
+      void this.subscriptions.put(key, stored);
+      void this.environment.tables.subscribers.put(Buffer.concat([part(stored.bare), key]), NOTHING);
+      return stored;
+    });
   }
 
   replaceSubscription(subscription: SubscriptionRecord): Promise<boolean> {
-    return this.writeSubscription(subscription, true);
-  }
-
-  private writeSubscription(subscription: SubscriptionRecord, replaces: boolean): Promise<boolean> {
     const stored = toStoredSubscription(subscription);
     return this.writer.transact(() => {
       const incarnation = this.incarnationOf(stored.node);
       if (incarnation === undefined) return false;
       const key = subscriptionKey(incarnation, stored.jid);
-      if (replaces && this.subscriptions.get(key)?.subid !== stored.subid) return false;
+      if (this.subscriptions.get(key)?.subid !== stored.subid) return false;
       void this.subscriptions.put(key, stored);
-      void this.environment.tables.subscribers.put(Buffer.concat([part(stored.bare), key]), NOTHING);
       return true;
     });
   }

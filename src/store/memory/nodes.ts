@@ -107,18 +107,21 @@ export class MemoryNodes implements NodeStore {
     }));
   }
 
-  async putSubscription(subscription: SubscriptionRecord): Promise<boolean> {
-    const node = this.nodes.get(subscription.node);
-    if (node === undefined) return false;
-    node.subscriptions.set(subscription.jid, structuredClone(subscription));
-    this.subscribed.add(subscription.bare, subscription.node);
-    return true;
+  async addSubscription(subscription: SubscriptionRecord): Promise<SubscriptionRecord | undefined> {
+    const subscriptions = this.nodes.get(subscription.node)?.subscriptions;
+    if (subscriptions === undefined) return undefined;
+    const { node, jid, bare } = subscription;
+    if (!subscriptions.has(jid)) subscriptions.set(jid, structuredClone(subscription));
+    this.subscribed.add(bare, node);
+    return structuredClone(subscriptions.get(jid));
   }
 
   async replaceSubscription(subscription: SubscriptionRecord): Promise<boolean> {
     const { node, jid, subid } = subscription;
-    if (this.nodes.get(node)?.subscriptions.get(jid)?.subid !== subid) return false;
-    return this.putSubscription(subscription);
+    const subscriptions = this.nodes.get(node)?.subscriptions;
+    if (subscriptions?.get(jid)?.subid !== subid) return false;
+    subscriptions.set(jid, structuredClone(subscription));
+    return true;
   }
 
   async removeSubscription(node: string, jid: string): Promise<boolean> {

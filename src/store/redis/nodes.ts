@@ -197,8 +197,8 @@ export class RedisNodes implements NodeStore {
 
   // --- subscriptions -----------------------------------------------------------------------------------------------------
 
-  putSubscription(subscription: SubscriptionRecord): Promise<boolean> {
-    return this.subscriptions.put(subscription);
+  addSubscription(subscription: SubscriptionRecord): Promise<SubscriptionRecord | undefined> {
+    return this.subscriptions.add(subscription);
   }
 
   replaceSubscription(subscription: SubscriptionRecord): Promise<boolean> {

@@ -80,13 +80,13 @@ redis.call('UNLINK', KEYS[3], KEYS[4])
 return 1`,
 );
 
-/** KEYS node, subscriptions; ARGV jid, subscription. 0 when the node is gone. */
+/** KEYS node, subscriptions; ARGV jid, subscription. 0 when the node is gone, the subscription that was there already, or 1. */
 export const subscribe = script(
   'subscribe',
   `
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
-redis.call('HSET', KEYS[2], ARGV[1], ARGV[2])
-return 1`,
+if redis.call('HSETNX', KEYS[2], ARGV[1], ARGV[2]) == 1 then return 1 end
+return redis.call('HGET', KEYS[2], ARGV[1])`,
 );
 
 /** KEYS subscriptions; ARGV jid, subscription, how the one begins that it replaces. 0 when that is not there. */

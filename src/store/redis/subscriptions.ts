@@ -18,8 +18,11 @@ interface Change {
   value: string | undefined;
   /** How the one begins that it must replace. */
   opening?: string;
-  resolve(done: boolean): void;
+  resolve(done: Done): void;
 }
+
+/** Whether it was done, or what is there instead. */
+type Done = boolean | Buffer;
 
 /** Changes to the subscriptions of one node, done together. */
 class SubscribeJob implements Job {
@@ -37,7 +40,7 @@ class SubscribeJob implements Job {
     return this.changes.length >= TOGETHER;
   }
 
-  add(change: Omit<Change, 'resolve'>, bytes: number): Promise<boolean> {
+  add(change: Omit<Change, 'resolve'>, bytes: number): Promise<Done> {
     this.bytes += bytes;
     return new Promise((resolve, reject) => {
       this.changes.push({ ...change, resolve });
@@ -56,17 +59,20 @@ class SubscribeJob implements Job {
         const done = results[this.changes.indexOf(change)];
         // Another one may be there.
         if (change.opening !== undefined && !done) return undefined;
-        return change.value !== undefined && done;
+        return change.value !== undefined && done !== false;
       },
     );
     this.changes.forEach(({ resolve }, i) => resolve(done[i]!));
   }
 
-  private async change(request: Request, { jid, value, opening }: Change): Promise<boolean> {
+  private async change(request: Request, { jid, value, opening }: Change): Promise<Done> {
     if (value !== undefined && opening !== undefined) {
       return (await request.change(resubscribe, [this.keys[1]], [jid, value, opening])) === 1;
     }
-    if (value !== undefined) return (await request.change(subscribe, this.keys, [jid, value])) === 1;
+    if (value !== undefined) {
+      const kept = (await request.change(subscribe, this.keys, [jid, value])) as number | Buffer;
+      return typeof kept === 'number' ? kept === 1 : kept;
+    }
     const { reply, again } = await request.removal(unsubscribe, [this.keys[1]], [jid]);
     return reply === 1 || again;
   }
@@ -109,20 +115,22 @@ export class RedisSubscriptions {
     return this.entry(node, bare + rest);
   }
 
-  put(subscription: SubscriptionRecord): Promise<boolean> {
-    return this.change(subscription.node, subscription.jid, packSubscription(subscription));
-  }
-
-  replace(subscription: SubscriptionRecord): Promise<boolean> {
+  async add(subscription: SubscriptionRecord): Promise<SubscriptionRecord | undefined> {
     const { node, jid } = subscription;
-    return this.change(node, jid, packSubscription(subscription), packedOpening(subscription));
+    const done = await this.change(node, jid, packSubscription(subscription));
+    return typeof done === 'boolean' ? (done ? subscription : undefined) : unpackSubscription(node, jid, done);
   }
 
-  remove(node: string, jid: string): Promise<boolean> {
-    return this.change(node, jid, undefined);
+  async replace(subscription: SubscriptionRecord): Promise<boolean> {
+    const { node, jid } = subscription;
+    return (await this.change(node, jid, packSubscription(subscription), packedOpening(subscription))) === true;
   }
 
-  private change(node: string, jid: string, value: string | undefined, opening?: string): Promise<boolean> {
+  async remove(node: string, jid: string): Promise<boolean> {
+    return (await this.change(node, jid, undefined)) === true;
+  }
+
+  private change(node: string, jid: string, value: string | undefined, opening?: string): Promise<Done> {
     const { lanes } = this;
     const refusal = lanes.refusal();
     if (refusal !== undefined) return Promise.reject(refusal);
