@@ -6,7 +6,7 @@ import type { Connection } from './connection.js';
 import { faultOf, forbidden } from './faults.js';
 import { Health } from './health.js';
 import { nodeOf } from './master.js';
-import { Operation, type Owner, shaOf } from './operation.js';
+import { type Code, Operation, type Owner, argumentsOf, codeOf } from './operation.js';
 import { Probe } from './probe.js';
 import {
   type BlockingRedis,
@@ -88,9 +88,8 @@ export class Link implements Redis, Owner {
     args: readonly RedisArgument[],
     options?: CallOptions,
   ): Promise<unknown> {
-    const code = { source: script.source, sha: shaOf(script) };
-    const all = ['', keys.length, ...keys, ...args];
-    return this.submit(script.name, this.slot(keys[0]!), code, 'EVALSHA', all, options);
+    const all = argumentsOf({ keys, args });
+    return this.submit(script.name, this.slot(keys[0]!), codeOf(script), 'EVALSHA', all, options);
   }
 
   private slot(key: string | Buffer): number {
@@ -100,7 +99,7 @@ export class Link implements Redis, Owner {
   private submit(
     label: string,
     slot: number,
-    script: { source: string; sha: string } | undefined,
+    script: Code | undefined,
     name: string,
     args: RedisArgument[],
     options: CallOptions | undefined,
@@ -181,17 +180,17 @@ export class Link implements Redis, Owner {
     if (this.closed) this.giveUp(operation);
     else if (fault.kind === 'lost') {
       connection.broke();
-      if (fault.sent) operation.onAgain?.();
+      if (fault.sent) operation.again();
       this.park(operation, 0);
     } else if (fault.kind === 'wait') {
-      if (fault.reason === 'unreplicated') operation.onAgain?.();
+      if (fault.reason === 'unreplicated') operation.again();
       else if (fault.reason !== 'tryagain') this.mark(connection, fault.reason);
       if (fault.stale) servers.stale(connection);
       this.park(operation, Math.min(LONGEST_PAUSE_MS, 10 * 2 ** Math.min(operation.attempts, 8)));
     } else {
       if (fault.kind === 'moved') servers.moved(fault.slot, fault.address, connection);
       else if (fault.kind === 'ask') operation.asking = servers.at(fault.address, connection);
-      else connection.scripts.delete(operation.script?.sha ?? '');
+      else operation.forget(connection);
       if (operation.attempts < HOPS) this.dispatch(operation);
       else this.park(operation, 10 * Math.min(operation.attempts, 20));
     }

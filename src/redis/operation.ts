@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { Command } from './command.js';
 import type { Connection } from './connection.js';
 import { Unreplicated } from './faults.js';
-import type { RedisArgument, Script } from './redis.js';
+import type { Invocation, RedisArgument, Script } from './redis.js';
 import type { Servers } from './servers.js';
 
 /** What an operation asks of the link. */
@@ -17,6 +17,12 @@ let last = 0;
 export interface Replicated {
   /** How many replicas more than wanted have what was sent before on that connection; undefined when it broke. */
   replicated(connection: Connection, more: number | undefined): void;
+}
+
+/** A script as it is asked for. */
+export interface Code {
+  source: string;
+  sha: string;
 }
 
 /** A command or script, through all its attempts. */
@@ -44,7 +50,7 @@ export class Operation extends Command implements Replicated {
     /** For metrics and errors. */
     readonly label: string,
     readonly slot: number,
-    readonly script: { source: string; sha: string } | undefined,
+    private script: Code | undefined,
     name: string,
     args: RedisArgument[],
     /** How long it may be tried, and until when (the link's clock). */
@@ -54,11 +60,24 @@ export class Operation extends Command implements Replicated {
     readonly since: number,
     /** How many replicas must have it. */
     private readonly replicas: number,
-    readonly onAgain: (() => void) | undefined,
+    private readonly onAgain: (() => Invocation | void) | undefined,
     readonly done: (reply: unknown) => void,
     readonly fail: (error: Error) => void,
   ) {
     super(name, args);
+  }
+
+  /** It may have been done, and is done again. */
+  again(): void {
+    const instead = this.onAgain?.();
+    if (!instead) return;
+    this.script = codeOf(instead.script);
+    this.args = argumentsOf(instead);
+  }
+
+  /** That server does not know the script. */
+  forget(connection: Connection): void {
+    connection.scripts.delete(this.script?.sha ?? '');
   }
 
   send(connection: Connection): void {
@@ -101,7 +120,16 @@ export class Operation extends Command implements Replicated {
 
 const shas = new WeakMap<Script, string>();
 
-export function shaOf(script: Script): string {
+export function codeOf(script: Script): Code {
+  return { source: script.source, sha: shaOf(script) };
+}
+
+/** What follows `EVALSHA`; the first is the SHA or the source. */
+export function argumentsOf({ keys, args }: Omit<Invocation, 'script'>): RedisArgument[] {
+  return ['', keys.length, ...keys, ...args];
+}
+
+function shaOf(script: Script): string {
   let sha = shas.get(script);
   if (sha === undefined) {
     sha = createHash('sha1').update(script.source).digest('hex');

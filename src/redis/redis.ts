@@ -44,8 +44,8 @@ export interface CallOptions {
   patienceMs?: number;
   /** It counts as done only when `redis.replicas` replicas have it too (WAIT). */
   lasting?: boolean;
-  /** Called when it is tried again although it may have been done: a lost answer. */
-  onAgain?: () => void;
+  /** Called when it is tried again although it may have been done: a lost answer. A script may be another one from then on. */
+  onAgain?: () => Invocation | void;
   /** Written as soon as what runs now has returned, not at the tick's end: for who has gathered what comes in a tick already. */
   prompt?: boolean;
 }
@@ -70,6 +70,13 @@ export interface Script {
   readonly name: string;
   /** Lua; `KEYS` are all in one slot. */
   readonly source: string;
+}
+
+/** A script with what it is given. */
+export interface Invocation {
+  script: Script;
+  keys: readonly (string | Buffer)[];
+  args: readonly RedisArgument[];
 }
 
 /** Redis did not do it in time; it may do it later. */

@@ -1,7 +1,8 @@
 import { randomBytes } from 'node:crypto';
+import { type AddressInfo, connect, createServer } from 'node:net';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { openRedis } from '../../src/redis/open.js';
-import { type Redis, RedisUnavailable, type Script } from '../../src/redis/redis.js';
+import { type CallOptions, type Redis, RedisUnavailable, type Script } from '../../src/redis/redis.js';
 import { RedisCluster, RedisServer, redisInstalled, until } from '../support/redis.js';
 
 const APPEND: Script = { name: 'append', source: `return redis.call('RPUSH', KEYS[1], unpack(ARGV))` };
@@ -89,6 +90,38 @@ describe.skipIf(!redisInstalled)('a link to a single Redis', () => {
     expect(list.slice(-3)).toEqual(['a', 'b', 'c']);
     // Those of the first connection were killed with it, or all done before.
     expect(['a,b,c', 'a,b,a,b,c', 'a,a,b,c']).toContain(list.join());
+  });
+
+  test('a script whose answer is lost is another one from then on, where its caller wants that', async () => {
+    let loses = false;
+    // Takes bytes to the server and back, but for one answer.
+    const between = createServer((client) => {
+      const socket = connect(server.port, '127.0.0.1');
+      client.on('error', () => undefined).on('close', () => socket.destroy());
+      socket.on('error', () => undefined).on('close', () => client.destroy());
+      client.pipe(socket);
+      socket.on('data', (bytes) => {
+        if (!loses) return void client.write(bytes);
+        loses = false;
+        client.destroy();
+      });
+    });
+    await new Promise<void>((resolve) => between.listen(0, '127.0.0.1', resolve));
+    const { port } = between.address() as AddressInfo;
+    const lossy = await openRedis(server.config({ url: `redis://127.0.0.1:${port}/0` }));
+    const count: Script = { name: 'count', source: `return redis.call('INCRBY', KEYS[1], ARGV[1])` };
+    const look: Script = { name: 'look', source: `return {redis.call('GET', KEYS[1]), KEYS[2], ARGV[1]}` };
+    const asked: string[] = [];
+    const ask = (onAgain: NonNullable<CallOptions['onAgain']>): Promise<unknown> => {
+      loses = true;
+      return lossy.run(count, ['counted'], [5], { onAgain });
+    };
+    const instead = () => ({ script: look, keys: ['counted', 'counted too'], args: ['again'] });
+    expect(text(await ask(instead))).toEqual(['5', 'counted too', 'again']);
+    expect(await ask(() => void asked.push('again'))).toBe(15);
+    expect(asked).toEqual(['again']);
+    await lossy.close();
+    await new Promise((resolve) => between.close(resolve));
   });
 
   test('connections that are killed hurt nobody', async () => {

@@ -4,7 +4,7 @@ import { Request } from './calls.js';
 import { type Keys, SHARDS, shardOf } from './keys.js';
 import type { Lanes } from './lanes.js';
 import { merged } from './lists.js';
-import { packAccount, unpackAccount } from './pack.js';
+import { packAccount, token, unpackAccount } from './pack.js';
 import { createAccount, removeAccount, updateAccount } from './scripts.js';
 
 /** Accounts in Redis, spread by their localparts. */
@@ -41,10 +41,9 @@ export class RedisAccounts implements AccountStore {
   }
 
   remove(user: string): Promise<boolean> {
-    return this.inTurn(user, async (request) => {
-      const { reply, again } = await request.removal(removeAccount, this.of(user), [user]);
-      return reply === 1 || again;
-    });
+    const keys = this.of(user);
+    const marker = this.keys.done(keys[0], token());
+    return this.inTurn(user, async (request) => (await request.once(removeAccount, keys, [user], marker)) === 1);
   }
 
   async list(after: string | undefined, limit: number): Promise<string[]> {

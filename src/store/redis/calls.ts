@@ -1,5 +1,8 @@
-import { type Redis, type RedisArgument, RedisUnavailable, type Script } from '../../redis/redis.js';
+import { type Invocation, type Redis, type RedisArgument, RedisUnavailable, type Script } from '../../redis/redis.js';
 import { StoreError } from '../store.js';
+
+/** So long after the patience is remembered what was done, in milliseconds: what was sent before may come late. */
+const LATE_MS = 30_000;
 
 /** Any error as the store's own. */
 export function storeError(error: unknown): StoreError {
@@ -45,15 +48,25 @@ export class Request {
     return this.redis.call(command, args, { patienceMs: this.left, lasting: true }).catch(fail);
   }
 
-  /** `onAgain` hears of it when it may have been done already and is done again, because an answer was lost. */
+  /** `onAgain` hears of it when it may have been done already and is done again, because an answer was lost; it may say what is done instead. */
   change(
     script: Script,
     keys: readonly string[],
     args: readonly RedisArgument[],
-    onAgain?: () => void,
+    onAgain?: () => Invocation | void,
   ): Promise<unknown> {
     const options = { patienceMs: this.left, lasting: true, ...(onAgain && { onAgain }) };
     return this.redis.run(script, keys, args, options).catch(fail);
+  }
+
+  /** For what Redis is to remember of its changes, in milliseconds. */
+  get lasting(): number {
+    return this.redis.patienceMs + LATE_MS;
+  }
+
+  /** A script that is done once, however often it is asked for, and remembers in `marker` what it came to. */
+  once(script: Script, keys: readonly string[], args: readonly RedisArgument[], marker: string): Promise<unknown> {
+    return this.change(script, [...keys, marker], [...args, this.lasting]);
   }
 
   /** The same for what removes: what an attempt without an answer removed is not found again. */
@@ -63,7 +76,7 @@ export class Request {
     args: readonly RedisArgument[],
   ): Promise<{ reply: unknown; again: boolean }> {
     let again = false;
-    const reply = await this.change(script, keys, args, () => (again = true));
+    const reply = await this.change(script, keys, args, () => void (again = true));
     return { reply, again };
   }
 }

@@ -12,8 +12,21 @@ import {
 import { Request } from './calls.js';
 import type { Keys } from './keys.js';
 import type { Job, Lanes } from './lanes.js';
-import { packItem, unpackItem } from './pack.js';
-import { PLACES, add, expire, get, latest, page, publish, purge, retract, trim } from './scripts.js';
+import { packItem, token, unpackItem } from './pack.js';
+import {
+  PLACES,
+  add,
+  addAgain,
+  expire,
+  get,
+  latest,
+  page,
+  publish,
+  publishAgain,
+  purge,
+  retract,
+  trim,
+} from './item-scripts.js';
 
 /** Items that one call carries at most, and bytes, but for the last one. */
 const BATCH_ITEMS = 500;
@@ -47,6 +60,7 @@ class PublishJob implements Job {
 
   constructor(
     private readonly keys: readonly [items: string, order: string, node: string],
+    private readonly retracted: string,
     readonly maxItems: number,
   ) {}
 
@@ -64,7 +78,8 @@ class PublishJob implements Job {
     const limit = Math.max(0, this.maxItems);
     const args: RedisArgument[] = [limit];
     for (const { id, place, value } of lasting(this.entries, limit)) args.push(id, place, value);
-    const done = await request.change(publish, this.keys, args);
+    const keys = [...this.keys, this.retracted];
+    const done = await request.change(publish, this.keys, args, () => ({ script: publishAgain, keys, args }));
     storeLatency.observe((performance.now() - this.since) / 1000);
     // What cannot be removed now, the next publish does.
     if (done === 2) await this.trim(request, limit).catch(() => undefined);
@@ -111,7 +126,7 @@ export class RedisItems implements ItemStore {
     lanes.charge(bytes);
     let job = lanes.last(node);
     if (!(job instanceof PublishJob) || job.full || job.maxItems !== maxItems) {
-      job = new PublishJob([...this.of(node), this.keys.node(node)], maxItems);
+      job = new PublishJob([...this.of(node), this.keys.node(node)], this.keys.retracted(node), maxItems);
       lanes.add(node, job);
     }
     return (job as PublishJob).add({ id: item.id, place: placeAt(item.published), value }, bytes);
@@ -122,7 +137,8 @@ export class RedisItems implements ItemStore {
     const keys = [...this.of(node), this.keys.node(node)];
     const args = [maxItems, bound(notBefore), item.id, placeAt(item.published), value];
     const work = async (request: Request): Promise<Addition> => {
-      const outcome = await request.change(add, keys, args);
+      const again = { script: addAgain, keys: [...keys, this.keys.retracted(node)], args };
+      const outcome = await request.change(add, keys, args, () => again);
       return outcome === 0 ? 'gone' : outcome === 1 ? 'kept' : 'full';
     };
     return this.lanes.inTurn(node, work, value.length + WAITING_BYTES);
@@ -134,14 +150,20 @@ export class RedisItems implements ItemStore {
 
   retract(node: string, ids: readonly string[]): Promise<string[]> {
     if (ids.length === 0) return Promise.resolve([]);
+    const keys = [...this.of(node), this.keys.retracted(node)];
     return this.lanes.inTurn(node, async (request) => {
-      const { reply, again } = await request.removal(retract, this.of(node), ids);
-      return ids.filter((_, i) => (reply as number[])[i] === 1 || again);
+      const gone = (await request.once(retract, keys, ids, this.marker(node))) as number[];
+      return ids.filter((_, i) => gone[i] === 1);
     });
   }
 
   purge(node: string): Promise<number> {
-    return this.lanes.inTurn(node, async (request) => (await request.change(purge, this.of(node), [])) as number);
+    const purged = (request: Request) => request.once(purge, this.of(node), [], this.marker(node)) as Promise<number>;
+    return this.lanes.inTurn(node, purged);
+  }
+
+  private marker(node: string): string {
+    return this.keys.done(this.keys.node(node), token());
   }
 
   expire(node: string, notBefore: number): Promise<number> {

@@ -40,6 +40,16 @@ export class Keys {
     return `${this.prefix}:order:{n:${name}}`;
   }
 
+  /** ZSET: which items were retracted of late (scripts.ts) → when. */
+  retracted(name: string): string {
+    return `${this.prefix}:retracted:{n:${name}}`;
+  }
+
+  /** STRING, for a while: what a change in the slot of that key came to. */
+  done(key: string, mark: string): string {
+    return `${this.prefix}:done-${mark}:${key.slice(key.indexOf('{'))}`;
+  }
+
   /** HASH: localpart → account. */
   accounts(shard: number): string {
     return `${this.prefix}:accounts:{u${shard}}`;
