@@ -92,6 +92,11 @@ export class DirectoryWriter {
     for (const shard of this.shards) this.release(shard);
   }
 
+  /** What is not written by now will not be: {@link close} waits no longer. */
+  giveUp(): void {
+    this.idle?.();
+  }
+
   /** Resolves when all is written, or after a time. */
   async close(patienceMs: number): Promise<void> {
     if (!this.settled) {

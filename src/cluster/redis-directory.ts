@@ -97,6 +97,7 @@ export class RedisDirectory implements Directory {
     redis.onState((up) => {
       if (up) this.recover();
     });
+    redis.onForsaken(() => this.holder.writer.giveUp());
     hosts.onRenewed(() => this.renew());
     hosts.onDeparted((worker, epoch) => this.care.sweep(worker, epoch));
     hosts.onLeave(() => this.holder.shards.every(({ held }) => held.size === 0));
@@ -160,7 +161,7 @@ export class RedisDirectory implements Directory {
   /** Writes what is to be written. */
   async close(): Promise<void> {
     clearInterval(this.timer);
-    await this.holder.writer.close(this.options.redis.up ? CLOSE_MS : 0);
+    await this.holder.writer.close(this.options.redis.forsaken ? 0 : CLOSE_MS);
   }
 
   /** A new epoch: rows of the old one are nobody's. */

@@ -54,6 +54,9 @@ export class Link implements Redis, Owner {
   private ticked = 0;
   private probed = 0;
   private closed = false;
+  /** How long Redis may still be away, in milliseconds. */
+  private leeway = Infinity;
+  private readonly forsaking: (() => void)[] = [];
 
   constructor(
     private readonly settings: Settings,
@@ -142,7 +145,7 @@ export class Link implements Redis, Owner {
   private park(operation: Operation, pause: number): void {
     operation.asking = undefined;
     operation.due = this.now + pause;
-    if (operation.patience === 0 || this.closed) this.giveUp(operation);
+    if (operation.patience === 0 || this.closed || this.forsaken) this.giveUp(operation);
     else this.waiting.add(operation);
   }
 
@@ -227,6 +230,24 @@ export class Link implements Redis, Owner {
     if (!this.closed && !this.health.look()) this.wake();
   }
 
+  hasten(awayMs: number): void {
+    this.leeway = Math.min(this.leeway, awayMs);
+    if (this.forsaken) this.forsake();
+  }
+
+  get forsaken(): boolean {
+    return this.leeway <= 0 && !this.up;
+  }
+
+  onForsaken(listener: () => void): void {
+    this.forsaking.push(listener);
+  }
+
+  private forsake(): void {
+    for (const operation of this.waiting.take(Infinity)) this.giveUp(operation);
+    for (const listener of this.forsaking) listener();
+  }
+
   /** Resolves when commands get through; rejects after the patience. */
   ready(patienceMs = this.settings.patienceMs): Promise<void> {
     return this.health.ready(patienceMs);
@@ -247,6 +268,7 @@ export class Link implements Redis, Owner {
     for (const connection of this.health.connections()) connection.tick(elapsed);
     for (const operation of this.open) if (operation.deadline <= this.now) this.giveUp(operation);
     this.resume();
+    if (!this.up && this.leeway > 0 && (this.leeway -= elapsed) <= 0) this.forsake();
     if (!this.up && this.now - this.probed >= PROBE_MS) {
       this.probed = this.now;
       for (const probe of this.probes) probe.probe();

@@ -34,6 +34,13 @@ export interface Redis {
   masters(): Promise<RedisNode[]>;
   /** host:port of the master that serves the key, reachable or not; undefined while none is known to. */
   masterOf(key: string): string | undefined;
+  /**
+   * This process ends: from now on Redis may be away for so many milliseconds in all. Then it is forsaken as long as it is away: what waits for
+   * it is given up, and so is what comes.
+   */
+  hasten(awayMs: number): void;
+  readonly forsaken: boolean;
+  onForsaken(listener: () => void): void;
   close(): Promise<void>;
 }
 

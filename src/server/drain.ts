@@ -72,6 +72,8 @@ export class Drain {
   /** Sends sessions on their way; false when none is left here that could go, or there is nowhere to go. */
   private move(): boolean {
     const { registry, moving, destinations } = this.options;
+    // What is on its way to other hosts, or from there, will not get there either.
+    if (destinations.apart() && !destinations.any) return false;
     let waiting = this.underWay > 0 || moving.expecting;
     for (const session of registry.all()) {
       if (session.connection !== undefined || session.resumption === undefined || session.ended) continue;

@@ -66,6 +66,8 @@ export interface WorkerReady {
 
 /** How long all who open the store before may take together, in milliseconds: workers that start with this one, a backup. */
 const OPENING_MS = 600_000;
+/** How long a worker that ends waits for a Redis that is away, in milliseconds; at most the grace. */
+const AWAY_MS = 3_000;
 /** Pool-wide memory of addresses that were parsed. */
 const JID_CACHE = 50_000;
 
@@ -174,6 +176,7 @@ async function run(pool: Membership): Promise<void> {
   await pubsub.start();
   accounts.leaving = (user) => pubsub.forgetAccount(`${user}@${config.domain}`);
   redis?.onState((up) => up && pubsub.recheck());
+  redis?.onForsaken(() => void pubsub.stop());
   hosts?.onRenewed(async () => pubsub.recheck());
   if (redis && hosts && spool) {
     const isBack = (worker: number, epoch: number): boolean =>
@@ -208,7 +211,11 @@ async function run(pool: Membership): Promise<void> {
     register: (type, query, address) => registration(config, accounts, type, query, address),
   };
   const moving = new Moving(context);
-  const destinations = new Destinations(bus, () => hosts?.members() ?? []);
+  const destinations = new Destinations(
+    bus,
+    () => hosts?.members() ?? [],
+    () => redis?.forsaken === true,
+  );
   const resumption: Resumption = new Resumption(
     context,
     streams,
@@ -278,6 +285,7 @@ async function run(pool: Membership): Promise<void> {
   });
   pool.onDrain(async (whole) => {
     state.draining = true;
+    redis?.hasten(Math.min(AWAY_MS, config.shutdown.grace_seconds * 1000));
     // Those who cannot be told find out.
     hosts?.announce({ draining: true }).catch(() => undefined);
     moving.refuse();
@@ -296,7 +304,8 @@ async function run(pool: Membership): Promise<void> {
     stopSweeping();
     await pubsub.stop();
     await directory.close();
-    await spool?.close();
+    // What could not go to other hosts is theirs to send on.
+    await spool?.close(redis?.forsaken);
     await store.close();
     await hosts?.leave();
     await redis?.close();

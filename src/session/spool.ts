@@ -32,6 +32,8 @@ export class Spool {
   private anew = false;
   private scheduled = false;
   private closed = false;
+  /** What there is stays for whoever cleans up after this worker. */
+  private kept = false;
   /** Nothing of this worker is in Redis any more. */
   removed = false;
   private writing: Promise<void> | undefined;
@@ -93,17 +95,21 @@ export class Spool {
     return this.again();
   }
 
-  /** Nothing of this worker stays in Redis. */
-  async close(): Promise<void> {
+  /** Nothing of this worker stays in Redis; unless it is to be kept, for whoever cleans up after this worker. */
+  async close(keep = false): Promise<void> {
     this.closed = true;
     this.changes.clear();
     await this.writing;
+    this.kept = keep;
     await this.removeAll();
   }
 
   private async removeAll(): Promise<void> {
+    if (this.kept) return;
     const keys = [this.key, ...this.former].filter((key) => key !== undefined);
-    const removed = await Promise.all(keys.map((key) => this.command(key, 'UNLINK', [])));
+    const removed = await Promise.all(
+      keys.map((key) => this.command(key, 'UNLINK', [], this.options.redis.patienceMs)),
+    );
     this.removed = !removed.includes(false);
   }
 
@@ -158,9 +164,14 @@ export class Spool {
   }
 
   /** False when Redis is away, which others say; all is written again when it is back. */
-  private async command(key: string, name: string, args: readonly RedisArgument[]): Promise<boolean> {
+  private async command(
+    key: string,
+    name: string,
+    args: readonly RedisArgument[],
+    patienceMs = PATIENCE_MS,
+  ): Promise<boolean> {
     try {
-      await this.options.redis.call(name, [key, ...args], { patienceMs: PATIENCE_MS });
+      await this.options.redis.call(name, [key, ...args], { patienceMs });
       return true;
     } catch {
       return false;

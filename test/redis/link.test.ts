@@ -78,6 +78,31 @@ describe.skipIf(!redisInstalled)('a link to a single Redis', () => {
     expect(await redis.call('GET', ['nothing'])).toBeNull();
   });
 
+  test('who is about to end waits so long in all, for what is under way and for what comes', async () => {
+    const hasty = await openRedis(server.config({ patience_seconds: 300 }));
+    try {
+      const forsaken = new Promise<void>((resolve) => hasty.onForsaken(resolve));
+      hasty.hasten(300_000);
+      await server.kill();
+      const first = hasty.call('SET', ['hasty', 1]);
+      await server.restart();
+      await first;
+      await server.kill();
+      await until('the link to notice', () => !hasty.up);
+      const second = expect(hasty.call('GET', ['hasty'])).rejects.toThrow(RedisUnavailable);
+      hasty.hasten(50);
+      await second;
+      await forsaken;
+      await expect(hasty.call('GET', ['hasty'])).rejects.toThrow(RedisUnavailable);
+      await server.restart();
+      await until('the link', () => hasty.up);
+      expect(hasty.forsaken).toBe(false);
+      expect(await hasty.call('GET', ['nothing'])).toBeNull();
+    } finally {
+      await hasty.close();
+    }
+  });
+
   test('a server that stands still is away; what it was sent before is done once, before what follows', async () => {
     await redis.call('DEL', ['still']);
     server.pause();

@@ -6,16 +6,22 @@ export class Outage {
   cut = false;
   private timer: NodeJS.Timeout | undefined;
 
-  constructor(redis: Pick<Redis, 'onState'>, patienceMs: number, events: { began(): void; cut(): void; over(): void }) {
+  constructor(
+    redis: Pick<Redis, 'onState' | 'onForsaken'>,
+    patienceMs: number,
+    events: { began(): void; cut(): void; over(): void },
+  ) {
+    const cut = (): void => {
+      this.cut = true;
+      events.cut();
+    };
     redis.onState((up) => {
       this.end();
       if (up) return events.over();
       events.began();
-      this.timer = setTimeout(() => {
-        this.cut = true;
-        events.cut();
-      }, patienceMs);
+      this.timer = setTimeout(cut, patienceMs);
     });
+    redis.onForsaken(cut);
   }
 
   end(): void {

@@ -227,6 +227,7 @@ export class RedisBus extends WatchedBus implements Bus, Carrier {
   private cut(): void {
     for (const number of this.peers) this.talk.barriers.gone(number);
     for (const peer of this.known.values()) peer.givenUp();
+    this.settled?.();
   }
 
   private get idle(): boolean {
@@ -245,7 +246,7 @@ export class RedisBus extends WatchedBus implements Bus, Carrier {
     if (this.closed) return;
     this.flush();
     this.reception.acknowledge();
-    if (!this.idle && this.options.redis.up) {
+    if (!this.idle && !this.options.redis.forsaken) {
       await new Promise<void>((resolve) => {
         this.settled = resolve;
         setTimeout(resolve, LINGER_MS).unref();

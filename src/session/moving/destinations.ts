@@ -25,6 +25,8 @@ export class Destinations {
     private readonly bus: Bus,
     /** Every worker of the cluster, this one included; none where the pool is alone. */
     private readonly places: () => readonly Place[],
+    /** There is no way to other hosts, nor will there be. */
+    readonly apart: () => boolean = () => false,
   ) {
     bus.listen(CHANNEL.leaving, (from) => void this.closing.add(from));
     bus.onPeerUp((peer) => {
@@ -75,7 +77,7 @@ export class Destinations {
   private candidates(): number[] {
     const staying = [...this.bus.peers].filter((peer) => this.stays(peer)).sort((a, b) => a - b);
     const near = staying.filter(this.sameHost);
-    return near.length > 0 ? near : staying;
+    return near.length > 0 || this.apart() ? near : staying;
   }
 
   private place(worker: number): Place | undefined {
