@@ -49,10 +49,11 @@ describe.skipIf(!redisInstalled)('a worker that leaves', () => {
     // Until it is given up.
     await directory.update({ ...entry, priority: 1 });
     directory.unbind(entry);
+    a.redis.hasten(0);
     await directory.close();
-    const left = a.hosts.leave();
     await server.restart();
-    await left;
+    await until('Redis being there', () => a.redis.up);
+    await a.hosts.leave();
     await until('the others knowing', () => b.bus.peers.size === 0);
     await until('nothing being left', async () => (await sessions()).length === 0 && (await departed()) === 0);
     expect(cleaned).toHaveBeenCalledExactlyOnceWith(1, epoch);
