@@ -99,7 +99,7 @@ export class DirectoryWriter {
 
   /** Resolves when all is written, or after a time. */
   async close(patienceMs: number): Promise<void> {
-    if (!this.settled) {
+    if (!this.settled && !this.closed) {
       const timer = setTimeout(() => this.idle?.(), patienceMs);
       await new Promise<void>((resolve) => (this.idle = resolve));
       clearTimeout(timer);
