@@ -1,7 +1,7 @@
 import { Redis as Client } from 'ioredis';
 import { Question, sendAlone } from './command.js';
 import { forbidden } from './faults.js';
-import { spoken } from './greeting.js';
+import { otherwiseSpoken } from './greeting.js';
 import { RedisRefused, RedisUnavailable } from './redis.js';
 import { type Address, type Settings, STUCK_MS, clientOptions, written } from './settings.js';
 
@@ -30,7 +30,10 @@ export async function examine(settings: Settings, address: Address): Promise<voi
     sendAlone(client, question);
     return String(await question.answer);
   };
-  const late = setTimeout(() => client.disconnect(), 2 * STUCK_MS);
+  const late = setTimeout(() => {
+    failure ??= new Error('it does not answer');
+    client.disconnect();
+  }, 2 * STUCK_MS);
   try {
     await client.connect();
     await authenticate(settings, ask);
@@ -81,6 +84,10 @@ function judge({ kind }: Settings, at: string, info: string): void {
   const version = (of('redis_version') ?? '0').split('.').map(Number);
   if (version[0]! < OLDEST[0] || (version[0] === OLDEST[0] && version[1]! < OLDEST[1]))
     throw new RedisRefused(`Redis at ${at} is ${of('redis_version')}: upgrade it to ${OLDEST.join('.')} or later`);
+  if (of('redis_mode') === 'sentinel')
+    throw new RedisRefused(
+      `Redis at ${at} is a Sentinel: name it in redis.sentinels, and the master in redis.sentinel_master`,
+    );
   const clustered = of('cluster_enabled') === '1';
   if (kind === 'cluster' && !clustered)
     throw new RedisRefused(
@@ -105,7 +112,7 @@ async function explained(settings: Settings, address: Address, error: Error): Pr
   const { code = '', message } = error as NodeJS.ErrnoException;
   const cause = { cause: error };
   if (code === 'ENOTFOUND' || code === 'EAI_AGAIN')
-    return new RedisRefused(`There is no host ${address.host} (${code}): correct ${keyOf(settings)}`, cause);
+    return new RedisUnavailable(`There is no host ${address.host} (${code})`, cause);
   if (/^NOAUTH/.test(message))
     return new RedisRefused(`Redis at ${at} asks for a password: set redis.password (or THRUM_REDIS_PASSWORD)`, cause);
   const refused = forbidden(at, error);
@@ -135,12 +142,11 @@ async function explained(settings: Settings, address: Address, error: Error): Pr
       cause,
     );
   if (code !== 'ECONNREFUSED' && !/^LOADING/.test(message)) {
-    const speaks = await spoken(address);
-    if (settings.tls !== undefined && speaks === 'plain')
-      return new RedisRefused(`Redis at ${at} speaks no TLS: write redis:// instead of rediss:// in redis.url`, cause);
-    if (settings.tls === undefined && speaks === 'tls')
-      return new RedisRefused(`Redis at ${at} speaks TLS: write rediss:// instead of redis:// in redis.url`, cause);
+    const otherwise = await otherwiseSpoken(settings, address, 'Redis');
+    if (otherwise !== undefined) return new RedisRefused(otherwise, cause);
   }
+  if (/^Protocol error/.test(message))
+    return new RedisRefused(`What answers at ${at} is no Redis: correct ${keyOf(settings)}`, cause);
   return new RedisUnavailable(`There is no Redis at ${at} (${message})`, cause);
 }
 

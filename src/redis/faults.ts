@@ -56,9 +56,12 @@ export function faultOf(error: Error): Fault {
   return { kind: 'refused' };
 }
 
+/** What its user of Redis may not do; before Redis 7.2 a script's own commands are refused without that first word. */
+const FORBIDDEN = /^NOPERM|The user executing the script can't/;
+
 /** What its user of Redis may not do, with what to change; undefined for any other error. */
 export function forbidden(at: string, error: Error): RedisRefused | undefined {
-  if (!error.message.startsWith('NOPERM')) return undefined;
+  if (!FORBIDDEN.test(error.message)) return undefined;
   const text = `Redis at ${at} allows this user too little (${error.message}): give it +@all on the keys of redis.prefix`;
   return new RedisRefused(text, { cause: error });
 }

@@ -1,11 +1,17 @@
 import { connect } from 'node:net';
 import { connect as connectTls } from 'node:tls';
-import { type Address, STUCK_MS } from './settings.js';
+import { type Address, type Settings, STUCK_MS, written } from './settings.js';
 
-/** Which of both a server speaks; undefined when it speaks neither, or not in time. */
-export async function spoken(address: Address): Promise<'tls' | 'plain' | undefined> {
-  const [tls, plain] = await Promise.all([speaksTls(address), speaksPlain(address)]);
-  return tls ? 'tls' : plain ? 'plain' : undefined;
+/** A sentence where TLS is asked for and the server speaks none, or the reverse; undefined where that is not what is wrong. */
+export async function otherwiseSpoken(
+  { tls }: Settings,
+  address: Address,
+  server: 'Redis' | 'The Sentinel',
+): Promise<string | undefined> {
+  const at = `${server} at ${written(address)}`;
+  const [secured, plain] = await Promise.all([speaksTls(address), speaksPlain(address)]);
+  if (secured) return tls ? undefined : `${at} speaks TLS: write rediss:// instead of redis:// in redis.url`;
+  return tls && plain ? `${at} speaks no TLS: write redis:// instead of rediss:// in redis.url` : undefined;
 }
 
 function speaksTls(address: Address): Promise<boolean> {

@@ -178,7 +178,7 @@ export class Link implements Redis, Owner {
       operation.fail(forbidden(connection.address, error) ?? error);
       return;
     }
-    operation.reason = error.message;
+    operation.reason = fault.kind === 'lost' ? 'the connection broke' : error.message;
     count(redisCounters.retries, 'reason' in fault ? fault.reason : fault.kind);
     if (this.closed) this.giveUp(operation);
     else if (fault.kind === 'lost') {

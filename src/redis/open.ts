@@ -40,10 +40,12 @@ async function readied(link: Link, settings: Settings, partial: boolean): Promis
   if (settings.kind !== 'cluster') return link.ready();
   const { patienceMs } = settings;
   const masters = () => link.masters().then((all) => (partial ? all.filter(({ reachable }) => reachable) : all));
-  await link.ready(partial ? Math.min(patienceMs, PARTIAL_MS) : patienceMs).catch(async (error: unknown) => {
-    if ((await masters()).length === 0 || !partial) throw error;
-  });
-  for (const { address } of await masters()) await examine(settings, addressOf('redis.nodes', address));
+  let late: unknown;
+  await link.ready(partial ? Math.min(patienceMs, PARTIAL_MS) : patienceMs).catch((error: unknown) => (late = error));
+  const found = await masters();
+  // The one that is not ready may say why.
+  for (const { address } of found) await examine(settings, addressOf('redis.nodes', address));
+  if (late !== undefined && (found.length === 0 || !partial)) throw late;
 }
 
 /** Tries until it works, is refused, or the patience ends. */

@@ -1,5 +1,6 @@
 import { Redis as Client } from 'ioredis';
 import { Question, sendAlone } from './command.js';
+import { otherwiseSpoken } from './greeting.js';
 import { RedisRefused, RedisUnavailable } from './redis.js';
 import { type Address, type Settings, clientOptions, written } from './settings.js';
 
@@ -23,7 +24,7 @@ export async function masterOf(settings: Settings): Promise<Address> {
         `The Sentinel at ${written(address)} knows no master "${settings.master}": correct redis.sentinel_master`,
       );
     } catch (error) {
-      failure = explained(address, error as Error);
+      failure = await explained(settings, address, error as Error);
       if (failure instanceof RedisRefused) throw failure;
     }
   }
@@ -49,9 +50,9 @@ async function ask(settings: Settings, address: Address): Promise<Address | null
   }
 }
 
-function explained(address: Address, error: Error): Error {
+async function explained(settings: Settings, address: Address, error: Error): Promise<Error> {
   if (error instanceof RedisRefused) return error;
-  const { message } = error;
+  const { code, message } = error as NodeJS.ErrnoException;
   const at = written(address);
   if (/^ERR unknown command/.test(message))
     return new RedisRefused(`${at} is no Sentinel: name Sentinels in redis.sentinels (port 26379)`);
@@ -59,5 +60,6 @@ function explained(address: Address, error: Error): Error {
     return new RedisRefused(
       `The Sentinel at ${at} asks for another password than Redis: give both the same, or the Sentinel none`,
     );
-  return error;
+  const otherwise = code === 'ECONNREFUSED' ? undefined : await otherwiseSpoken(settings, address, 'The Sentinel');
+  return otherwise === undefined ? error : new RedisRefused(otherwise, { cause: error });
 }

@@ -40,10 +40,28 @@ test('a host that is not there is refused', async () => {
     /^There is no Redis at 127\.0\.0\.1:1 \(.*ECONNREFUSED.*\): start it, or correct redis\.url$/,
   );
   expect(await refusal({ ...redis, url: 'redis://nowhere.invalid' })).toMatch(
-    /^There is no host nowhere\.invalid \(E.*\): correct redis\.url$/,
+    /^There is no host nowhere\.invalid \(E.*\): start it, or correct redis\.url$/,
   );
   expect(await refusal({ ...redis, nodes: ['127.0.0.1:1'] })).toMatch(/correct redis\.nodes$/);
   expect(await refusal({ ...redis, sentinels: ['127.0.0.1:1'] })).toMatch(/redis\.sentinels/);
+});
+
+/** A server that answers everything with that. */
+const answering = async (text: string): Promise<string> => {
+  const server = createServer((socket) => {
+    socket.on('error', () => undefined);
+    socket.on('data', () => socket.write(text));
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  onTestFinished(() => void server.close());
+  return `127.0.0.1:${(server.address() as { port: number }).port}`;
+};
+
+test('a server that is no Redis is refused', async () => {
+  const at = await answering('HTTP/1.1 400 Bad Request\r\n\r\n');
+  expect(await refusal({ ...defaults().redis, url: `redis://${at}` })).toBe(
+    `What answers at ${at} is no Redis: correct redis.url`,
+  );
 });
 
 test('a Redis that is too old is refused', async () => {
@@ -101,10 +119,24 @@ describe.skipIf(!redisInstalled)('a Redis that will not do is refused:', () => {
     expect(await refusal(server.config())).toMatch(/is a replica: name its master \(127\.0\.0\.1:1\) in redis\.url/);
   });
 
-  test('Sentinels that are none', async () => {
+  test('Sentinels that are none, or speak no TLS', async () => {
     const server = await started();
     expect(await refusal(server.config({ sentinels: [server.address] }))).toMatch(
       /is no Sentinel: name Sentinels in redis\.sentinels/,
+    );
+    expect(await refusal(server.config({ url: 'rediss://localhost', sentinels: [server.address] }))).toBe(
+      `The Sentinel at ${server.address} speaks no TLS: write redis:// instead of rediss:// in redis.url`,
+    );
+  });
+
+  test('users who may not do what a script does', async () => {
+    const server = await started();
+    await server.command('ACL', 'SETUSER', 'few', 'on', '>secret', '~thrum:*', '+@all', '-xadd');
+    const redis = await openRedis(server.config({ username: 'few', password: 'secret' }));
+    onTestFinished(() => redis.close());
+    const script = { name: 'add', source: "return redis.call('XADD', KEYS[1], '*', 'a', 'b')" };
+    await expect(redis.run(script, ['thrum:a'], [])).rejects.toThrow(
+      /allows this user too little .*: give it \+@all on the keys of redis\.prefix$/,
     );
   });
 
@@ -115,13 +147,25 @@ describe.skipIf(!redisInstalled)('a Redis that will not do is refused:', () => {
     );
     const cluster = await RedisCluster.start();
     onTestFinished(() => cluster.stop());
-    const node = cluster.servers[1]!;
+    const [first, node] = cluster.servers as [RedisServer, RedisServer];
     expect(await refusal(node.config())).toMatch(/is part of a cluster: name some of its nodes in redis\.nodes \(/);
     await cluster.servers[2]!.command('CONFIG', 'SET', 'maxmemory', '100mb');
     await cluster.servers[2]!.command('CONFIG', 'SET', 'maxmemory-policy', 'volatile-ttl');
     expect(await refusal(cluster.config({ nodes: [node.address] }))).toMatch(
       new RegExp(`^Redis at ${cluster.servers[2]!.address} throws data away`),
     );
+    await cluster.servers[2]!.command('CONFIG', 'SET', 'maxmemory-policy', 'noeviction');
+    await first.command('CONFIG', 'SET', 'requirepass', 'secret');
+    expect(await refusal(cluster.config({ nodes: [node.address] }))).toMatch(
+      new RegExp(`^Redis at ${first.address} asks for a password`),
+    );
+  });
+
+  test('not a cluster of which one node is not there, nor its name', async () => {
+    const cluster = await RedisCluster.start();
+    onTestFinished(() => cluster.stop());
+    const nodes = ['nowhere.invalid:6379', '127.0.0.1:1', cluster.servers[1]!.address];
+    await (await openRedis(cluster.config({ nodes }))).close();
   });
 });
 

@@ -67,6 +67,13 @@ describe.skipIf(!redisInstalled)('a link to the master that Sentinels know', () 
     await expect(opening).rejects.toThrow(/knows no master "other": correct redis\.sentinel_master$/);
   });
 
+  test('a Sentinel in the place of Redis is refused', async () => {
+    for (const place of [{ url: `redis://${address}` }, { nodes: [address] }])
+      await expect(openRedis({ ...defaults().redis, ...place })).rejects.toThrow(
+        `Redis at ${address} is a Sentinel: name it in redis.sentinels, and the master in redis.sentinel_master`,
+      );
+  });
+
   test('Sentinels may ask for the password of Redis, and for no other', async () => {
     const args = ['--requirepass', 'secret', '--masterauth', 'secret'];
     const locked = await RedisServer.start({ args });
