@@ -393,6 +393,39 @@ describe('a session that is not resumed in time', () => {
     await Promise.all([home.close(), peer.close()]);
   });
 
+  test('has what others got, too, delivered to none of them again, but to the next when all of them are gone', async () => {
+    await server.addUsers('several');
+    const peer = await server.client('peer');
+    const low = await RawClient.login(server, { user: 'several', resource: 'low' });
+    await low.sendPresence('<priority>-1</priority>');
+    const home = await RawClient.login(server, { user: 'several', resource: 'home', available: true });
+    const devices: Device[] = [];
+    for (let i = 0; i < 2; i++) {
+      const device = await login({ user: 'several', available: true, enable: SHORT, acknowledging: 'never' });
+      await device.ping();
+      devices.push(device);
+    }
+    const send = async (text: string): Promise<void> => {
+      peer.send(message('several@localhost', text, `type='chat' id='${text}'`));
+      for (const device of devices) await device.until(() => device.bodies().includes(text), text);
+    };
+    await send('for all');
+    expect((await home.message()).get('body').text()).toBe('for all');
+    await home.sendPresence('<priority>-1</priority>');
+    await send('for two');
+    for (const device of devices) {
+      device.send(`<presence to='${peer.jid}'/>`);
+      await peer.expect({ name: 'presence', from: device.jid });
+    }
+    await low.sendPresence('<priority>0</priority>');
+    for (const device of devices) await device.vanish();
+    for (let i = 0; i < 2; i++) await peer.expect({ name: 'presence', type: 'unavailable' });
+    expect((await low.message()).get('body').text()).toBe('for two');
+    await Promise.all([low, home].map((client) => client.expectNothing('message')));
+    await peer.expectNothing();
+    await Promise.all([low, home, peer].map((client) => client.close()));
+  });
+
   test('returns messages and requests to their senders when nobody else is there, but no answers', async () => {
     const peer = await server.client('peer');
     await server.addUsers('alone');
