@@ -69,6 +69,7 @@ async function move(
   const migration = {
     source: source.store,
     target: target.store,
+    mark: target.mark,
     names: { source: source.name, target: target.name },
     route: `from ${source.name} to ${target.name}`,
     file: new CheckpointFile(config.data_dir),
@@ -83,7 +84,10 @@ async function move(
       process.stdout.write(`${comparison(verdict, from, to)}\n`);
       throw new CliError(verdict.difference, 'the copy is not good: start anew into an empty store');
     }
-    if (!verifyOnly) await migration.file.remove();
+    if (!verifyOnly) {
+      await target.mark.remove();
+      await migration.file.remove();
+    }
     const next = verifyOnly ? '' : `\nset store: ${to} in the configuration, and start the broker`;
     return `${comparison(verdict, from, to)}\nboth sides hold the same${next}`;
   } finally {

@@ -5,6 +5,7 @@ import { claimKeyspace, keyspaceKey } from '../redis/keyspace.js';
 import { openRedis } from '../redis/open.js';
 import type { Redis } from '../redis/redis.js';
 import { placeOf } from '../redis/settings.js';
+import { type FillingMark, markInFolder, markInRedis } from '../store/filling.js';
 import { openStore } from '../store/open.js';
 import type { Store } from '../store/store.js';
 import { serverSecret } from '../stream/sasl/secret.js';
@@ -17,6 +18,8 @@ export interface Place {
   /** For sentences; names no secret. */
   name: string;
   store: Store;
+  /** Keeps brokers away while it is filled. */
+  mark: FillingMark;
   close(): Promise<void>;
 }
 
@@ -31,8 +34,9 @@ export function openPlace(config: Config, kind: Place['kind'], use: 'read' | 'wr
 
 async function openLmdb(config: Config, readOnly: boolean): Promise<Place> {
   const path = paths(config.data_dir).store;
-  const store = await openStore({ kind: 'lmdb', path, durability: 'commit', readOnly });
-  return { kind: 'lmdb', name: `the LMDB store in ${config.data_dir}`, store, close: () => store.close() };
+  const store = await openStore({ kind: 'lmdb', path, durability: 'commit', readOnly, migrating: true });
+  const name = `the LMDB store in ${config.data_dir}`;
+  return { kind: 'lmdb', name, store, mark: markInFolder(path), close: () => store.close() };
 }
 
 async function openInRedis(config: Config, readOnly: boolean): Promise<Place> {
@@ -40,12 +44,12 @@ async function openInRedis(config: Config, readOnly: boolean): Promise<Place> {
   try {
     await unused(redis);
     await share(config, redis, readOnly);
-    const store = await openStore({ kind: 'redis', path: '', redis, durability: config.durability });
+    const store = await openStore({ kind: 'redis', path: '', redis, durability: config.durability, migrating: true });
     const close = async () => {
       await store.close();
       await redis.close();
     };
-    return { kind: 'redis', name: placeOf(config.redis), store, close };
+    return { kind: 'redis', name: placeOf(config.redis), store, mark: markInRedis(redis), close };
   } catch (error) {
     await redis.close();
     throw error;

@@ -1,3 +1,4 @@
+import type { FillingMark } from '../store/filling.js';
 import type { Store } from '../store/store.js';
 import { MigrationRefused, type Checkpoint, type CheckpointFile } from './checkpoint.js';
 import { added, copy, NONE, type Counts } from './copy.js';
@@ -13,6 +14,8 @@ const CHECKPOINT_MS = 250;
 export interface Migration {
   source: Store;
   target: Store;
+  /** Of the target; removed by whoever has verified it. */
+  mark: FillingMark;
   names: Names;
   /** Names both places; a checkpoint is only gone on from on the same route. */
   route: string;
@@ -38,7 +41,7 @@ export interface Verdict {
 
 /** Copies, going on where an earlier attempt ended. False when the signal ended it before all was done. */
 export async function transfer(migration: Migration): Promise<boolean> {
-  const { source, target, file, signal, progress, route } = migration;
+  const { source, target, mark, file, signal, progress, route } = migration;
   const found = await file.read();
   if (found !== undefined && found.route !== route) {
     throw new MigrationRefused(
@@ -52,6 +55,7 @@ export async function transfer(migration: Migration): Promise<boolean> {
   if (start === undefined) return false;
   let checkpoint = start;
   if (checkpoint.copied) return true;
+  await mark.set(route);
   progress.begin('copying', checkpoint.total);
   progress.at(checkpoint.counts);
   let written = -Infinity;
@@ -130,7 +134,7 @@ async function amount({ accounts, nodes, items }: Store, signal: AbortSignal): P
 }
 
 /** Reads both sides again and compares them. Rejects when the signal fires. */
-export async function verify(migration: Omit<Migration, 'file' | 'route'>): Promise<Verdict> {
+export async function verify(migration: Omit<Migration, 'file' | 'mark' | 'route'>): Promise<Verdict> {
   const { source, target, names, progress, signal } = migration;
   const read = async (store: Store, side: string): Promise<Digest> => {
     progress.begin(`verifying ${side}`, await amount(store, signal));

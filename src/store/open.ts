@@ -1,5 +1,6 @@
 import type { Logger } from 'pino';
 import type { Redis } from '../redis/redis.js';
+import { markInFolder, markInRedis, refuseWhileFilling } from './filling.js';
 import { StoreError, type Store } from './store.js';
 
 export interface StoreOptions {
@@ -14,14 +15,20 @@ export interface StoreOptions {
   mapSizeBytes?: number;
   /** Writes are refused, and a missing store is an error. */
   readOnly?: boolean;
+  /** A migration reads or fills it; all others are refused until that has come to its end. */
+  migrating?: boolean;
   /** Where a redis store warns of a Redis that keeps nothing. */
   log?: Logger;
 }
 
 const KINDS: Record<StoreOptions['kind'], (options: StoreOptions) => Promise<Store>> = {
-  lmdb: async (options) => (await import('./lmdb/lmdb-store.js')).LmdbStore.open(options),
-  redis: async ({ redis, durability, log }) => {
+  lmdb: async (options) => {
+    if (!options.migrating) await refuseWhileFilling(markInFolder(options.path));
+    return (await import('./lmdb/lmdb-store.js')).LmdbStore.open(options);
+  },
+  redis: async ({ redis, durability, log, migrating }) => {
     if (redis === undefined) throw new StoreError('unavailable', 'A store in Redis needs a connection to it.');
+    if (!migrating) await refuseWhileFilling(markInRedis(redis));
     return (await import('./redis/redis-store.js')).RedisStore.open(redis, { durability, log });
   },
   memory: async () => new (await import('./memory.js')).MemoryStore(),

@@ -34,8 +34,9 @@ describe.skipIf(!redisInstalled)('thrum migrate', () => {
   afterAll(() => redis.stop());
   beforeEach(() => redis.command('FLUSHALL'));
 
+  const place = () => ['--set', `data_dir=${folder}`, '--set', `redis.url=${redis.url}`];
   const args = (from: string, to: string, ...more: string[]) => [
-    ...['migrate', '--from', from, '--to', to, '--set', `data_dir=${folder}`, '--set', `redis.url=${redis.url}`],
+    ...['migrate', '--from', from, '--to', to, ...place()],
     ...more,
   ];
   const run = (from: string, to: string, ...more: string[]) => thrum(folder, args(from, to, ...more));
@@ -102,6 +103,12 @@ describe.skipIf(!redisInstalled)('thrum migrate', () => {
     await over;
     await largeEnough();
     expect(checkpoint().copied).toBe(false);
+    // Nobody takes half of it for the whole.
+    const half = /A migration from .* to Redis .* was not finished: run its command again/;
+    const settings = ['--set', 'store=redis', ...place()];
+    const host = await thrum(folder, ['start', '--set', 'c2s.port=0', '--set', 'c2s_tls.port=off', ...settings]);
+    expect(host).toMatchObject({ code: 1, err: expect.stringMatching(half) });
+    expect(await thrum(folder, ['user', 'list', ...settings])).toMatchObject({ err: expect.stringMatching(half) });
     const { code, err, out } = await run('lmdb', 'redis');
     expect(err).not.toContain('counting');
     expect(out).toContain('both sides hold the same');

@@ -6,8 +6,10 @@ import { CheckpointFile } from '../../src/migration/checkpoint.js';
 import type { Counts } from '../../src/migration/copy.js';
 import { MigrationRefused, transfer, verify, type Migration } from '../../src/migration/migrate.js';
 import { walk } from '../../src/migration/walk.js';
+import { markInFolder } from '../../src/store/filling.js';
 import { LmdbStore } from '../../src/store/lmdb/lmdb-store.js';
 import { MemoryStore } from '../../src/store/memory.js';
+import { openStore } from '../../src/store/open.js';
 import type { ItemRecord, Store } from '../../src/store/store.js';
 import { account, item, node, subscription } from '../store/records.js';
 import { fill } from './stores.js';
@@ -32,6 +34,7 @@ function migration(source: Store, target: Store, more: Partial<Migration> = {}):
     target,
     names: { source: 'here', target: 'there' },
     route: 'from here to there',
+    mark: markInFolder(folder),
     file: new CheckpointFile(folder),
     signal: new AbortController().signal,
     progress: { begin: () => undefined, at: () => undefined },
@@ -59,6 +62,19 @@ describe('a migration', () => {
     }
     expect(await last.items.latest('big', 1)).toMatchObject([{ id: 'big-0', published: 1 }]);
     expect(await last.nodes.get('sensors/7')).toEqual(await first.nodes.get('sensors/7'));
+  });
+
+  it('keeps all others from what it has not filled to the end', async () => {
+    const source = new MemoryStore();
+    await fill(source, { accounts: 10, nodes: 1, items: 1 });
+    const target = lmdb('target');
+    const path = join(folder, 'target');
+    const moved = migration(source, target, { mark: markInFolder(path) });
+    expect(await transfer(moved)).toBe(true);
+    const opening = () => openStore({ kind: 'lmdb', path, durability: 'commit' });
+    await expect(opening()).rejects.toThrow(/^A migration from here to there is under way, or was not finished/);
+    await moved.mark.remove();
+    await (await opening()).close();
   });
 
   it('goes on where it failed, wherever that was', async () => {
