@@ -15,6 +15,8 @@ export interface MetricSources {
 export interface HostsState {
   /** Milliseconds since the lease was renewed. */
   leaseAge: number;
+  /** How long it holds. */
+  leaseSeconds: number;
   /** What each worker of another host has not acknowledged, and for how many milliseconds. */
   peers: readonly { batches: number; bytes: number; age: number }[];
 }

@@ -164,6 +164,7 @@ export const definitions: readonly Definition[] = [
     read: () => (clusterCounters.members === undefined ? [] : one(clusterCounters.members)),
   },
   perMember('thrum_cluster_lease_age_seconds', 'Since the lease was renewed.', ({ leaseAge }) => leaseAge / 1000),
+  perMember('thrum_cluster_lease_seconds', 'How long a lease holds.', ({ leaseSeconds }) => leaseSeconds),
   perMember(
     'thrum_cluster_lag_batches',
     'Batches that the slowest worker of another host has yet to handle.',

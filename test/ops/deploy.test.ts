@@ -182,6 +182,14 @@ describe('queries', () => {
     expect(seen).toBeGreaterThan(50);
   });
 
+  test('tell the workers of one host from those of another, and one cluster from another', () => {
+    for (const { expr } of [...panels.flatMap(({ targets = [] }) => targets), ...rules])
+      for (const [, list] of expr.matchAll(/\bby *\(([^)]*)\)/g))
+        if (list!.includes('worker')) expect(list!.split(/, */), expr).toContain('instance');
+    for (const { alert, expr } of rules)
+      expect(expr, alert).not.toMatch(/\b(?:sum|min|max|avg|count) *\((?!.*\) *by\b)/);
+  });
+
   test('have their brackets in pairs', () => {
     for (const query of queries) {
       const open: string[] = [];

@@ -62,6 +62,8 @@ export interface HostsStatus {
   epoch: number;
   /** Milliseconds since its lease was last renewed. */
   leaseAge: number;
+  /** How long it holds. */
+  leaseSeconds: number;
   /** How the way to each worker of another host stands. */
   peers: PeerStatus[];
 }

@@ -264,6 +264,7 @@ class Joined implements Hosts {
     return {
       epoch: this.epoch,
       leaseAge: performance.now() - clusterCounters.renewed,
+      leaseSeconds: this.options.cluster.lease_seconds,
       peers: this.remote.status(),
     };
   }
