@@ -58,13 +58,14 @@ async function move(
   from: Place['kind'],
   to: Place['kind'],
   verifyOnly: boolean,
-  signal: AbortSignal,
+  asked: AbortSignal,
 ): Promise<string> {
-  const source = await openPlace(config, from, 'read');
-  const target = await openPlace(config, to, verifyOnly ? 'read' : 'write').catch(async (error: unknown) => {
+  const source = await openPlace(config, from, 'read', asked);
+  const target = await openPlace(config, to, verifyOnly ? 'read' : 'write', asked).catch(async (error: unknown) => {
     await source.close();
     throw error;
   });
+  const signal = AbortSignal.any([asked, ...(target.lost ? [target.lost] : [])]);
   const bar = new ProgressBar({ output: process.stderr });
   const migration = {
     source: source.store,
@@ -90,6 +91,8 @@ async function move(
     }
     const next = verifyOnly ? '' : `\nset store: ${to} in the configuration, and start the broker`;
     return `${comparison(verdict, from, to)}\nboth sides hold the same${next}`;
+  } catch (error) {
+    throw target.lost?.aborted === true ? target.lost.reason : error;
   } finally {
     bar.end();
     await Promise.all([source.close(), target.close()]);

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import type { Config } from '../config/config.js';
 import { paths } from '../config/paths.js';
+import { MigrationLock, unlocked } from '../migration/lock.js';
 import { claimKeyspace, keyspaceKey } from '../redis/keyspace.js';
 import { openRedis } from '../redis/open.js';
 import type { Redis } from '../redis/redis.js';
@@ -20,16 +21,23 @@ export interface Place {
   store: Store;
   /** Keeps brokers away while it is filled. */
   mark: FillingMark;
+  /** Fires when it may not be filled any more; the reason is an error for people. */
+  lost?: AbortSignal;
   close(): Promise<void>;
 }
 
 /**
  * Opens a store to read it, or to fill it.
  *
- * @throws CliError, RedisRefused or StoreError with a sentence
+ * @throws CliError, MigrationRefused, RedisRefused or StoreError with a sentence
  */
-export function openPlace(config: Config, kind: Place['kind'], use: 'read' | 'write'): Promise<Place> {
-  return kind === 'lmdb' ? openLmdb(config, use === 'read') : openInRedis(config, use === 'read');
+export function openPlace(
+  config: Config,
+  kind: Place['kind'],
+  use: 'read' | 'write',
+  signal: AbortSignal,
+): Promise<Place> {
+  return kind === 'lmdb' ? openLmdb(config, use === 'read') : openInRedis(config, use === 'read', signal);
 }
 
 async function openLmdb(config: Config, readOnly: boolean): Promise<Place> {
@@ -39,19 +47,28 @@ async function openLmdb(config: Config, readOnly: boolean): Promise<Place> {
   return { kind: 'lmdb', name, store, mark: markInFolder(path), close: () => store.close() };
 }
 
-async function openInRedis(config: Config, readOnly: boolean): Promise<Place> {
+async function openInRedis(config: Config, readOnly: boolean, signal: AbortSignal): Promise<Place> {
   const redis = await openRedis(config.redis);
+  const patience = { signal, tell: (what: string) => void process.stderr.write(`${what}\n`) };
+  let lock: MigrationLock | undefined;
+  const leave = async () => {
+    await lock?.release();
+    await redis.close();
+  };
   try {
+    if (readOnly) await unlocked(redis, patience);
+    else lock = await MigrationLock.take(redis, patience);
     await unused(redis);
     await share(config, redis, readOnly);
     const store = await openStore({ kind: 'redis', path: '', redis, durability: config.durability, migrating: true });
     const close = async () => {
       await store.close();
-      await redis.close();
+      await leave();
     };
-    return { kind: 'redis', name: placeOf(config.redis), store, mark: markInRedis(redis), close };
+    const lost = lock && { lost: lock.lost };
+    return { kind: 'redis', name: placeOf(config.redis), store, mark: markInRedis(redis), ...lost, close };
   } catch (error) {
-    await redis.close();
+    await leave();
     throw error;
   }
 }

@@ -115,6 +115,31 @@ describe.skipIf(!redisInstalled)('thrum migrate', () => {
     expect(code).toBe(0);
   });
 
+  it('is alone: no other one fills that Redis, or reads it, meanwhile', async () => {
+    await used(lmdb(), (store) => fill(store, large));
+    const others = ['second', 'third'].map((name) => join(folder, name)) as [string, string];
+    for (const other of others) mkdirSync(other);
+    await used(lmdb(others[0]), (store) => fill(store, { accounts: 2, nodes: 1, items: 1 }));
+    await tooSmall();
+    const child = start(folder, args('lmdb', 'redis', ...patient));
+    const over = ended(child);
+    await moving(child);
+    const busy = /another thrum migrate is filling this Redis: process (\d+) on \S+\n +→ wait for its end/;
+    const at = (dataDir: string) => ['--set', `data_dir=${dataDir}`];
+    for (const { code, err } of [
+      await run('lmdb', 'redis', ...at(others[0])),
+      await run('redis', 'lmdb', ...at(others[1])),
+    ]) {
+      expect(err).toMatch(busy);
+      expect(busy.exec(err)![1]).toBe(String(child.pid));
+      expect(code).toBe(1);
+    }
+    await largeEnough();
+    expect((await over).code).toBe(0);
+    expect(await redis.command('EXISTS', 'thrum:migration:{cluster}')).toBe(0);
+    expect(await run('redis', 'lmdb', ...at(others[1]))).toMatchObject({ code: 0 });
+  });
+
   it('ends in order at Ctrl-C, and says how to go on', async () => {
     await used(lmdb(), (store) => fill(store, large));
     await tooSmall();

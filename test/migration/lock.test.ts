@@ -1,0 +1,63 @@
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
+import { MigrationLock, unlocked } from '../../src/migration/lock.js';
+import { openRedis } from '../../src/redis/open.js';
+import type { Redis } from '../../src/redis/redis.js';
+import { redisInstalled, RedisServer } from '../support/redis.js';
+
+// Locks have to end, or to be renewed.
+vi.setConfig({ testTimeout: 60_000 });
+
+const KEY = 'thrum:migration:{cluster}';
+const SOMEBODY = JSON.stringify({ host: 'north', pid: 12, id: 'x' });
+
+describe.skipIf(!redisInstalled)('the lock of a migration', () => {
+  let server: RedisServer;
+  let redis: Redis;
+  let tell: ReturnType<typeof vi.fn<(what: string) => void>>;
+  const stop = new AbortController();
+  const patience = () => ({ signal: stop.signal, tell });
+  beforeAll(async () => void (server = await RedisServer.start()));
+  afterAll(() => server.stop());
+  beforeEach(async () => {
+    await server.flushKeys();
+    redis = await openRedis(server.config());
+    tell = vi.fn();
+  });
+  afterEach(() => redis.close());
+
+  it('is one process', async () => {
+    await unlocked(redis, patience());
+    const lock = await MigrationLock.take(redis, patience());
+    const refused = /another thrum migrate is filling this Redis: process \d+ on /;
+    await Promise.all([
+      expect(MigrationLock.take(redis, patience())).rejects.toThrow(refused),
+      expect(unlocked(redis, patience())).rejects.toThrow(refused),
+    ]);
+    expect(lock.lost.aborted).toBe(false);
+    await lock.release();
+    expect(await server.keys()).toEqual([]);
+    const next = await MigrationLock.take(redis, patience());
+    await next.release();
+  });
+
+  it('ends by itself when its holder died', async () => {
+    await server.command('SET', KEY, SOMEBODY, 'PX', 1000);
+    await unlocked(redis, patience());
+    await server.command('SET', KEY, SOMEBODY, 'PX', 1000);
+    const lock = await MigrationLock.take(redis, patience());
+    await lock.release();
+    expect(tell.mock.calls.flat()).toEqual(
+      Array(2).fill(expect.stringMatching(/process 12 on north, or died over it/)),
+    );
+  });
+
+  it('tells its holder that it was lost', async () => {
+    const lock = await MigrationLock.take(redis, patience());
+    const lost = new Promise((resolve) => lock.lost.addEventListener('abort', resolve));
+    await server.command('SET', KEY, SOMEBODY);
+    await lost;
+    expect((lock.lost.reason as Error).message).toContain('process 12 on north');
+    await lock.release();
+    expect(await server.keys()).toEqual([KEY]);
+  });
+});
