@@ -181,7 +181,9 @@ describe('deploy/kubernetes', () => {
       'a Redis that asks for certificates': [
         '--set=redis.url=rediss://10.0.0.9:6379/0,redis.ca=pem,redis.serverName=redis.example,redis.clientSecret=mine',
       ],
-      'a setting of its own': ['--set=config.sm.resume_seconds=600,service.type=NodePort'],
+      'a setting of its own': [
+        '--set=config.sm.resume_seconds=600,config.redis.patience_seconds=9,service.type=NodePort',
+      ],
       sentinels: ['--set=redis.sentinels={a:1},redis.sentinelMaster=m,redis.username=u,redis.existingSecret=s'],
     };
     test.each(Object.entries(ways))('is sound with %s', (_name, args) => {
@@ -205,6 +207,9 @@ describe('deploy/kubernetes', () => {
       ['--set=service.type=Balancer', /type/],
       ['--set=config.shutdown.grace_seconds=9', /set shutdown.graceSeconds/],
       ['--set=tls.certificate=c', /tls.key is missing/],
+      ['--set=config.store=lmdb', /leave config.store out/],
+      ['--set=config.c2s.port=6222', /leave config.c2s.port out/],
+      ['--set=config.redis.password=secret', /it belongs into a Secret/],
     ])('%s is refused', (arg, message) => {
       const { status, stderr } = render(arg);
       expect(status).not.toBe(0);

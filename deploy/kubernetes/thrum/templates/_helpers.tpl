@@ -25,6 +25,13 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{/* thrum.yaml: what the values say, and over it what `config` says. */}}
 {{- define "thrum.config" -}}
 {{- if hasKey .Values.config "shutdown" }}{{ fail "set shutdown.graceSeconds and shutdown.spreadSeconds instead of config.shutdown: the pod's own grace follows from them" }}{{ end }}
+{{- range list "store" "data_dir" }}
+{{- if hasKey $.Values.config . }}{{ fail (printf "leave config.%s out: nothing lasts in the pods, all is kept in Redis" .) }}{{ end }}
+{{- end }}
+{{- range list "c2s" "c2s_tls" "http" }}
+{{- if regexMatch "^[0-9]" (toString (dig . "port" "" $.Values.config)) }}{{ fail (printf "leave config.%s.port out: services and probes are made for the default; service.ports says where clients come in" .) }}{{ end }}
+{{- end }}
+{{- if dig "redis" "password" "" .Values.config }}{{ fail "set redis.password or redis.existingSecret instead of config.redis.password: it belongs into a Secret" }}{{ end }}
 {{- $redis := dict "url" .Values.redis.url "prefix" .Values.redis.prefix "replicas" (int .Values.redis.replicas) }}
 {{- if .Values.redis.nodes }}{{ $_ := set $redis "nodes" .Values.redis.nodes }}{{ end }}
 {{- if .Values.redis.sentinels }}{{ $_ := set $redis "sentinels" .Values.redis.sentinels }}{{ $_ := set $redis "sentinel_master" .Values.redis.sentinelMaster }}{{ end }}
