@@ -38,6 +38,7 @@ export class Link implements Redis, Owner {
   readonly kind: Settings['kind'];
   readonly prefix: string;
   readonly patienceMs: number;
+  readonly replicas: number;
   readonly servers: Servers;
   /** Connections of their own for what waits for replicas: nothing else shall. */
   private readonly lasting: Servers | undefined;
@@ -65,6 +66,7 @@ export class Link implements Redis, Owner {
     this.kind = settings.kind;
     this.prefix = settings.prefix;
     this.patienceMs = settings.patienceMs;
+    this.replicas = settings.replicas;
     const look = () => {
       this.look();
       this.resume();

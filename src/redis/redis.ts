@@ -9,6 +9,8 @@ export interface Redis {
   readonly prefix: string;
   /** How long a command is tried by default. */
   readonly patienceMs: number;
+  /** How many replicas must have what is to last. */
+  readonly replicas: number;
   /** False from the moment that commands do not get through until one does again. */
   readonly up: boolean;
   /** Called when `up` changes. */

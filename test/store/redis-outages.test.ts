@@ -208,6 +208,11 @@ describe.skipIf(!redisInstalled)('a store on one Redis', () => {
     const log = { warn: (...args: unknown[]) => warned.push(args), info: () => undefined } as never;
     await (await openStore({ kind: 'redis', path: '', redis, durability: 'commit', log })).close();
     expect(JSON.stringify(warned)).toContain('Redis keeps nothing on disk');
+    expect(JSON.stringify(warned)).not.toContain('redis.replicas');
+    const careful = await openRedis(server.config({ replicas: 1 }));
+    closing.push(() => careful.close());
+    await (await openStore({ kind: 'redis', path: '', redis: careful, durability: 'commit', log })).close();
+    expect(JSON.stringify(warned)).toContain('"replicas":0},"redis.replicas asks for 1: until they are there');
   });
 });
 

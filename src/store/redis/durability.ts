@@ -29,7 +29,18 @@ export async function assureDurability(redis: Redis, { durability, log }: RedisS
       );
     if (durability === 'flush' && appendfsync === undefined)
       log?.warn({ redis: node.address }, 'Redis does not tell whether it writes to disk before it answers');
+    const replicas = redis.replicas === 0 ? 0 : await replicasOf(node);
+    if (replicas < redis.replicas)
+      log?.warn(
+        { redis: node.address, replicas },
+        `redis.replicas asks for ${redis.replicas}: until they are there, what is to last is not done, and answered with a wait error`,
+      );
   }
+}
+
+async function replicasOf(node: RedisNode): Promise<number> {
+  const told = /^connected_slaves:(\d+)/m.exec(String(await node.call('INFO', ['replication'])));
+  return told === null ? Infinity : Number(told[1]);
 }
 
 type Kept = { [setting in 'appendonly' | 'appendfsync' | 'save']?: string };
