@@ -59,7 +59,7 @@ export const DECLARATIONS: readonly Feature[] = [
     spec: 'XEP-0203',
     title: 'Delayed Delivery',
     version: '2.0',
-    note: 'of the last published item, and of missed ones',
+    note: 'of last and missed items, and of messages that find another way',
   },
   { spec: 'XEP-0368', title: 'SRV Records for XMPP over TLS', version: '1.1.0', note: 'clients' },
   { spec: 'XEP-0440', title: 'SASL Channel-Binding Type Capability', version: '1.0.0' },

@@ -1,3 +1,4 @@
+import { delay } from '../xml/delay.js';
 import { escapeAttr } from '../xml/escape.js';
 import type { NodeState } from './node.js';
 
@@ -75,11 +76,6 @@ export function itemBody(
 /** The body of any other notification: `event` is the content of `<event/>`. */
 export function eventBody(messageId: string, event: string): Buffer {
   return Buffer.from(` id='${messageId}'><event xmlns='${NS_EVENT}'>${event}</event></message>`);
-}
-
-/** XEP-0203 §2: what `from` sends later than it happened, in milliseconds since the epoch. */
-function delay(from: string, happened: number): string {
-  return `<delay xmlns='urn:xmpp:delay' from='${escapeAttr(from)}' stamp='${new Date(happened).toISOString()}'/>`;
 }
 
 /** The body of an item's notification that the service, `host`, sends later than it was published. */

@@ -3,6 +3,8 @@ import type { Jid, JidCache } from '../jid/jid.js';
 import { counters, count } from '../metrics/counters.js';
 import { Shared, type Copies } from '../stream/outbox.js';
 import { refuse } from '../stream/stanza-error.js';
+import { NS_DELAY, delay, withChild } from '../xml/delay.js';
+import type { Element } from '../xml/element.js';
 import { TYPE } from '../xml/envelope.js';
 import type { TreeBuilder } from '../xml/tree.js';
 import { errorStanza, type StanzaName } from './inbound.js';
@@ -49,7 +51,8 @@ export class Rerouting {
       const outOfDate = type === TYPE.headline || type === TYPE.error || stanza.child('event', NS_EVENT) !== undefined;
       if (stanza.name === 'message' && !outOfDate) {
         // Elsewhere it may have ended meanwhile, and the message then is for whom its sender meant it.
-        const refused = this.again(jid, stanza.attr('to') === jid.full, shared, type, from?.full);
+        const late = this.late(shared, stanza);
+        const refused = this.again(jid, stanza.attr('to') === jid.full, late, type, from?.full);
         when(refused, (error) => this.bounceTo(from, 'message', stanza.attr('id'), jid.full, error));
       } else if (stanza.name === 'iq' && (type === TYPE.get || type === TYPE.set)) {
         this.bounceTo(from, 'iq', stanza.attr('id'), jid.full, refuse('service-unavailable'));
@@ -57,6 +60,13 @@ export class Rerouting {
         count(counters.drops, 'session_ended');
       }
     }
+  }
+
+  /** The same with the time at which it should have been delivered (XEP-0198 §4, XEP-0203), unless it has one. */
+  private late({ bytes, copies, since = Date.now() }: Shared, stanza: Element): Shared {
+    const timed = stanza.child('delay', NS_DELAY) !== undefined;
+    const late = timed ? bytes : withChild(bytes, delay(this.rules.domain, since));
+    return new Shared(late, undefined, false, copies, since);
   }
 
   /** A message for a resource that had left: for who has it now, if it was meant for the resource, or else for the account. */

@@ -3,7 +3,7 @@ import type { Connection, Next } from '../stream/connection.js';
 import type { StreamCondition } from '../stream/errors.js';
 import type { Bound } from '../stream/host.js';
 import type { Outbox } from '../stream/outbox.js';
-import { Shared } from '../stream/outbox.js';
+import { Shared, isMessage } from '../stream/outbox.js';
 import type { SessionEntry } from '../cluster/directory.js';
 import type { Element } from '../xml/element.js';
 import { escapeAttr } from '../xml/escape.js';
@@ -106,7 +106,10 @@ export class Session implements Bound {
 
   /** The same for what was counted as delivered before. */
   queue(head: Buffer | undefined, shared: Shared): boolean {
-    if (head === undefined && this.spooled !== undefined) this.context.spool!.queued(this, shared);
+    if (head === undefined) {
+      if (isMessage(shared)) shared.since ??= Date.now();
+      if (this.spooled !== undefined) this.context.spool!.queued(this, shared);
+    }
     return this.outbox.push(head, shared);
   }
 

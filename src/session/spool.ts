@@ -1,5 +1,5 @@
 import type { Redis, RedisArgument } from '../redis/redis.js';
-import { Shared, type Copies } from '../stream/outbox.js';
+import { Shared, isMessage, type Copies } from '../stream/outbox.js';
 import type { Registry } from './registry.js';
 import type { Session } from './session.js';
 
@@ -48,7 +48,7 @@ export class Spool {
 
   /** A stanza of its own is about to take its place in the outbox of a resumable session. */
   queued(session: Session, stanza: Shared): void {
-    if (!isMessage(stanza.bytes)) return;
+    if (!isMessage(stanza)) return;
     this.keep(session, session.outbox.next, stanza);
     // What is acknowledged soon is not read again when this worker is killed, and takes no memory.
     session.outbox.request();
@@ -117,7 +117,7 @@ export class Spool {
     const { outbox } = session;
     for (let position = outbox.first; position !== outbox.next; position++) {
       const entry = outbox.at(position);
-      if (entry !== undefined && entry.head === undefined && isMessage(entry.shared.bytes)) {
+      if (entry !== undefined && entry.head === undefined && isMessage(entry.shared)) {
         this.keep(session, position, entry.shared);
       }
     }
@@ -206,10 +206,6 @@ function commands(changes: ReadonlyMap<string, Buffer | undefined>): [name: stri
   return found;
 }
 
-function isMessage(stanza: Buffer): boolean {
-  return stanza[1] === 0x6d; // <m
-}
-
 function field({ id }: Session, position: number): string {
   return `${id}:${position}`;
 }
@@ -220,9 +216,9 @@ export function named(name: string): { session: string; position: number } {
   return { session: name.slice(0, colon), position: Number(name.slice(colon + 1)) };
 }
 
-/** Full JID and copies (JSON), each behind its length (u16), and the stanza. */
-function packed(full: string, { bytes, copies }: Shared): Buffer {
-  const fields = [full, copies === undefined ? '' : JSON.stringify(copies)];
+/** Full JID, copies (JSON) and when it was queued, each behind its length (u16), and the stanza. */
+function packed(full: string, { bytes, copies, since }: Shared): Buffer {
+  const fields = [full, copies === undefined ? '' : JSON.stringify(copies), String(since ?? '')];
   const parts = fields.flatMap((text) => {
     const field = Buffer.from(text);
     return [Buffer.of(field.length & 0xff, field.length >> 8), field];
@@ -231,8 +227,10 @@ function packed(full: string, { bytes, copies }: Shared): Buffer {
 }
 
 export function unpacked(value: Buffer): { full: string; stanza: Shared } {
-  const end = 2 + value.readUInt16LE();
-  const start = end + 2 + value.readUInt16LE(end);
-  const copies = start === end + 2 ? undefined : (JSON.parse(value.toString('utf8', end + 2, start)) as Copies);
-  return { full: value.toString('utf8', 2, end), stanza: new Shared(value.subarray(start), undefined, false, copies) };
+  let at = 0;
+  const field = (): string => value.toString('utf8', at + 2, (at += 2 + value.readUInt16LE(at)));
+  const [full, copied, queued] = [field(), field(), field()];
+  const copies = copied === '' ? undefined : (JSON.parse(copied) as Copies);
+  const since = queued === '' ? undefined : Number(queued);
+  return { full, stanza: new Shared(value.subarray(at), undefined, false, copies, since) };
 }

@@ -1,6 +1,6 @@
 import { CHANNEL, type Bus } from '../cluster/bus.js';
 import type { JidCache } from '../jid/jid.js';
-import type { Shared } from '../stream/outbox.js';
+import { isMessage, type Shared } from '../stream/outbox.js';
 import { entryFrames, readEntries } from './moving/frames.js';
 import type { Registry } from './registry.js';
 import type { Router } from './router.js';
@@ -102,10 +102,6 @@ export class Succession {
     const jid = this.context.jids.get(full);
     if (jid !== undefined) this.context.router.reroute(jid, stanzas);
   }
-}
-
-function isMessage({ bytes }: Shared): boolean {
-  return bytes.toString('latin1', 0, '<message'.length) === '<message';
 }
 
 function readFrame(body: Buffer): { full: string; id: string; stanzas: Shared[] } {

@@ -15,7 +15,14 @@ export class Shared {
     readonly node: string | undefined = undefined,
     readonly nonza = false,
     readonly copies: Copies | undefined = undefined,
+    /** Of a message: when it was queued to a session first, in milliseconds since the epoch. */
+    public since: number | undefined = undefined,
   ) {}
+}
+
+/** Whether it is a message, by the first letter of its name: no other stanza, nor a nonza that is queued, has that. */
+export function isMessage({ bytes }: Shared): boolean {
+  return bytes[1] === 0x6d;
 }
 
 /** One queued stanza: `head`, if any, and `shared` are its bytes. */

@@ -3,7 +3,7 @@ import { type Entry, type Shared, sizeOf, whole } from './entry.js';
 import { flusher } from './flusher.js';
 import { BoundedRing } from './slow-reader.js';
 
-export { Shared, whole, type Copies, type Entry } from './entry.js';
+export { Shared, isMessage, whole, type Copies, type Entry } from './entry.js';
 export type { SlowReaderPolicy } from './slow-reader.js';
 
 /** Where an outbox writes to: one connection's transport. */

@@ -167,6 +167,7 @@ describe.skipIf(!redisInstalled)('what was on its way to a host that dies', () =
     await remove(c);
     const read = await gathered(reader, chat, 20);
     expect(read.map((stanza) => stanza.child('body')!.text())).toEqual(numbered('left', 0, 20));
+    for (const stanza of read) expect(stanza.child('delay', 'urn:xmpp:delay')?.attr('from')).toBe('localhost');
     const errors = await gathered(sender, error, 20);
     expect(errors.map((stanza) => stanza.attr('id'))).toEqual(numbered('left', 0, 20));
     await until('no copies', async () => (await copies()).length === 0);

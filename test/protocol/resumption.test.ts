@@ -381,13 +381,21 @@ describe('a session that is not resumed in time', () => {
     const home = await RawClient.login(server, { user: 'two', resource: 'home', available: true });
     const device = await login({ user: 'two', enable: SHORT, acknowledging: 'never' });
     await device.ping();
+    const before = Date.now();
     for (const type of ['chat', 'normal', 'headline', 'error']) peer.send(message(device.jid, type, `type='${type}'`));
     await device.until(() => device.bodies().length === 4);
+    const after = Date.now();
     await device.vanish();
     for (const type of ['chat', 'headline']) peer.send(message(device.jid, `late ${type}`, `type='${type}'`));
-    const arrived = [(await home.message()).get('body').text(), (await home.message()).get('body').text()];
-    arrived.push((await home.message()).get('body').text());
-    expect(arrived).toEqual(['chat', 'normal', 'late chat']);
+    const arrived = [await home.message(), await home.message(), await home.message()];
+    expect(arrived.map((stanza) => stanza.get('body').text())).toEqual(['chat', 'normal', 'late chat']);
+    // XEP-0198 §4: with the time at which they should have been delivered.
+    for (const stanza of arrived) expect(stanza.get('delay').attr('from')).toBe('localhost');
+    for (const stanza of arrived.slice(0, 2)) {
+      const stamp = Date.parse(stanza.get('delay').attr('stamp')!);
+      expect(stamp).toBeGreaterThanOrEqual(before);
+      expect(stamp).toBeLessThanOrEqual(after);
+    }
     await home.expectNothing('message');
     await peer.expectNothing();
     await Promise.all([home.close(), peer.close()]);

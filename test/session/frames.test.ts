@@ -8,7 +8,10 @@ test('entries come as they were, in frames of a bounded size', () => {
   for (let i = 0; i < 40; i++) {
     const text = `${i} ${'x'.repeat(20_000)}`;
     entries.push(
-      { head: undefined, shared: new Shared(Buffer.from(`<message>${text}</message>`), undefined, false, copies) },
+      {
+        head: undefined,
+        shared: new Shared(Buffer.from(`<message>${text}</message>`), undefined, false, copies, 1e12 + i),
+      },
       { head: undefined, shared: new Shared(Buffer.from('<presence/>')) },
       {
         head: Buffer.from('<message>'),

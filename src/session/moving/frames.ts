@@ -48,7 +48,7 @@ export type Welcome =
 
 /** Frames with entries are cut at about this size. */
 const FRAME_BYTES = 256 * 1024;
-const ENTRY_HEADER = 12;
+const ENTRY_HEADER = 20;
 
 export function request(op: number, body: Snapshot | Name): Buffer {
   return Buffer.concat([Buffer.of(op), Buffer.from(JSON.stringify(body))]);
@@ -67,6 +67,7 @@ export function* entryFrames(op: number, names: readonly string[], entries: Iter
     header.writeUInt32LE(opening?.length ?? 0, 4);
     header.writeUInt16LE(shared.node === undefined ? 0 : node.length + 1, 8);
     header.writeUInt16LE(copies.length, 10);
+    header.writeDoubleLE(shared.since ?? 0, 12);
     parts.push(header, node, copies, opening ?? NOTHING, shared.bytes);
     size += ENTRY_HEADER + node.length + copies.length + (opening?.length ?? 0) + shared.bytes.length;
     if (size < FRAME_BYTES) continue;
@@ -94,11 +95,12 @@ export function readEntries(body: Buffer, names: number): { names: string[]; ent
     const opening = bytes.readUInt32LE(at + 4);
     const node = bytes.readUInt16LE(at + 8);
     const copied = bytes.readUInt16LE(at + 10);
+    const since = bytes.readDoubleLE(at + 12) || undefined;
     at += ENTRY_HEADER;
     const key = node === 0 ? undefined : bytes.toString('utf8', at, (at += node - 1));
     const copies = copied === 0 ? undefined : (JSON.parse(bytes.toString('utf8', at, (at += copied))) as Copies);
     const head = opening === 0 ? undefined : bytes.subarray(at, (at += opening));
-    entries.push({ head, shared: new Shared(bytes.subarray(at, (at += length)), key, false, copies) });
+    entries.push({ head, shared: new Shared(bytes.subarray(at, (at += length)), key, false, copies, since) });
   }
   return { names: found, entries };
 }
