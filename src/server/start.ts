@@ -17,7 +17,7 @@ import { CertificateStore } from '../stream/tls/certificates.js';
 import { enterCluster, type ClusterEntry } from './cluster.js';
 import { createLogger } from './log.js';
 import { Openings } from './openings.js';
-import type { WorkerReady, WorkerSettings } from './worker.js';
+import type { WorkerReady, WorkerSettings } from './worker-settings.js';
 
 const version = (
   JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string }

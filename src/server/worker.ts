@@ -1,75 +1,35 @@
 import { operations, type Operations } from '../cli/admin.js';
-import { joinHosts } from '../cluster/hosts/join.js';
-import { connectionName } from '../cluster/hosts/keys.js';
 import { joinPool, type Membership } from '../cluster/member.js';
-import { openDirectory } from '../cluster/session-table.js';
-import type { Config } from '../config/config.js';
-import { paths } from '../config/paths.js';
-import { features } from '../features/list.js';
 import { limits as streamLimits } from '../features/stream-limits.js';
 import { registration } from '../features/register.js';
 import { WEBSOCKET_PATH, createHttp } from '../http/server.js';
-import { JidCache } from '../jid/jid.js';
-import { metricsRegistry } from '../metrics/registry.js';
 import { publishToWrite } from '../metrics/histogram.js';
-import { PubSub } from '../pubsub/pubsub.js';
-import type { SessionContext } from '../session/context.js';
-import { bindSession, displaced, endSessions, listenForKicks } from '../session/bind.js';
+import { metricsRegistry } from '../metrics/registry.js';
+import type { ClusterSecrets } from '../redis/keyspace.js';
+import { bindSession, endSessions } from '../session/bind.js';
 import { Destinations } from '../session/moving/destinations.js';
 import { Moving } from '../session/moving/moving.js';
-import { Registry } from '../session/registry.js';
 import { Resumption } from '../session/resumption.js';
-import { Router } from '../session/router.js';
-import { SpoolCleaning } from '../session/spool-cleaning.js';
-import { Spool } from '../session/spool.js';
-import { Succession } from '../session/succession.js';
-import { openRedis } from '../redis/open.js';
-import { openStore } from '../store/open.js';
-import { StoreError } from '../store/store.js';
 import { Connection } from '../stream/connection.js';
 import { flusher } from '../stream/flusher.js';
 import { Gate } from '../stream/gate.js';
 import type { StreamHost } from '../stream/host.js';
 import { Relays } from '../stream/relay.js';
-import { Accounts } from '../stream/sasl/accounts.js';
-import { Authenticator } from '../stream/sasl/authenticator.js';
-import { ProofCache } from '../stream/sasl/proofs.js';
 import { CertificateStore } from '../stream/tls/certificates.js';
 import { clientAddress } from '../stream/upgrade.js';
 import { serveWebSocket } from '../stream/websocket.js';
-import { Scanner } from '../xml/scanner.js';
-import { TreeBuilder } from '../xml/tree.js';
-import { hostOptions, restoreSecrets } from './cluster.js';
-import { createLogger } from './log.js';
+import { restoreSecrets } from './cluster.js';
 import { Drain } from './drain.js';
+import { layFoundations } from './foundations.js';
 import { Listeners } from './listeners.js';
+import { createLogger } from './log.js';
+import { openLogins } from './logins.js';
+import { openSessions } from './sessions.js';
 import { sweep } from './sweeper.js';
+import type { WorkerReady, WorkerSettings } from './worker-settings.js';
 
-/** What the supervisor gives to every worker. */
-export interface WorkerSettings {
-  config: Config;
-  version: string;
-  /** Agreed before, since every worker listens on it itself. */
-  httpPort: number | undefined;
-  httpsPort: number | undefined;
-  /** The server's lasting secret, the key of the pool's password proofs, and its TLS ticket keys: base64. */
-  secret: string;
-  proofKey: string;
-  ticketKeys: string;
-}
-
-/** What a worker tells when it accepts connections. */
-export interface WorkerReady {
-  c2s: number | undefined;
-  c2s_tls: number | undefined;
-}
-
-/** How long all who open the store before may take together, in milliseconds: workers that start with this one, a backup. */
-const OPENING_MS = 600_000;
 /** How long a worker that ends waits for a Redis that is away, in milliseconds; at most the grace. */
 const AWAY_MS = 3_000;
-/** Pool-wide memory of addresses that were parsed. */
-const JID_CACHE = 50_000;
 
 /** The composition root of a worker: every room is built here, from the ground floor up. */
 async function run(pool: Membership): Promise<void> {
@@ -77,115 +37,20 @@ async function run(pool: Membership): Promise<void> {
   const { config, version } = settings;
   const { limits } = config;
   const log = createLogger(config.log.level, { worker: pool.slot, pid: process.pid });
-  const started = Date.now();
-
-  // The other workers, and what lasts.
-  const name = connectionName(config.redis, pool.number);
-  const redis = config.store === 'redis' ? await openRedis(config.redis, { log, name }) : undefined;
-  const hosts = redis && (await joinHosts({ pool, redis, ...hostOptions(config, version), log }));
-  const bus = hosts?.bus ?? pool.bus;
-  const registry = new Registry();
-  await pool.ask('opening', undefined, OPENING_MS);
-  const store = await openStore({
-    kind: config.store,
-    path: paths(config.data_dir).store,
-    redis,
-    durability: config.durability,
-    // What it finds is the same for all workers.
-    log: pool.slot === 0 ? log : undefined,
-  });
-  const directory = await openDirectory({
-    pool,
-    dataDir: config.data_dir,
-    cluster: redis &&
-      hosts && {
-        redis,
-        hosts,
-        leaseSeconds: config.cluster.lease_seconds,
-        onLost: (entry) => displaced(registry, entry),
-        log,
-      },
-  });
-  await pool.ask('opened');
-
-  // Who may log in, and the certificates.
-  const secrets = {
+  const secrets: ClusterSecrets = {
     secret: Buffer.from(settings.secret, 'base64'),
     proofKey: Buffer.from(settings.proofKey, 'base64'),
     ticketKeys: Buffer.from(settings.ticketKeys, 'base64'),
   };
+
+  const foundations = await layFoundations(pool, log);
+  const { redis, hosts, bus, store, directory, registry } = foundations;
   // A keyspace that was emptied under the running cluster is its own again before another host makes it its own.
   if (redis) hosts?.onRenewed(() => restoreSecrets(redis, config, secrets, log));
-  const proofs = new ProofCache({
-    key: secrets.proofKey,
-    capacity: config.sasl.proof_capacity,
-    bus,
-  });
-  const { iterations } = config.sasl;
-  const accounts = new Accounts(store.accounts, { iterations, proofs });
-  const authenticator = new Authenticator(accounts, store.accounts, {
-    secret: secrets.secret,
-    iterations,
-    // That the store is away is said once, by whoever asks it.
-    onError: (error) => {
-      if (!(error instanceof StoreError && error.reason === 'unavailable'))
-        log.error({ err: error }, 'a login could not be checked');
-    },
-  });
-  const certificates = await CertificateStore.open({
-    config,
-    log,
-    ticketKeys: secrets.ticketKeys,
-  });
-
-  // Sessions, the services beside them, and what both answer.
-  const scanner = Scanner.create({ memoryBytes: limits.scanner_bytes });
-  const tree = await TreeBuilder.create();
-  const featureSet = features({
-    config,
-    version,
-    accounts,
-    started,
-    pubsubInfo: (node, more) => pubsub.discoInfo(node, more),
-  });
-  const admins = new Set(config.admins.length > 0 ? config.admins : [`admin@${config.domain}`]);
-  const base: Omit<SessionContext, 'router' | 'succession'> = {
-    config,
-    log,
-    scanner,
-    tree,
-    jids: new JidCache(JID_CACHE),
-    bus,
-    directory,
-    registry,
-    services: new Map(),
-    watchers: [],
-    handler: (target, route) => featureSet.handler(target, route),
-    isAdmin: (bare) => admins.has(bare),
-  };
-  const router = new Router(base);
-  const succession = new Succession({ bus, registry, router, jids: base.jids });
-  const spool = redis && hosts && new Spool({ redis, self: bus.self, epoch: () => hosts.epoch, registry });
-  const context: SessionContext = { ...base, router, succession, spool };
-  context.watchers.push(succession);
-  listenForKicks(context);
-  const host = `${config.pubsub.host_prefix}.${config.domain}`;
-  const pubsub = new PubSub({ host, config, store, bus, router, log });
-  context.services.set(host, pubsub);
-  context.watchers.push(pubsub);
-  await pubsub.start();
-  accounts.leaving = (user) => pubsub.forgetAccount(`${user}@${config.domain}`);
-  redis?.onState((up) => up && pubsub.recheck());
-  redis?.onForsaken(() => void pubsub.stop());
-  hosts?.onRenewed(async () => pubsub.recheck());
-  if (redis && hosts && spool) {
-    const isBack = (worker: number, epoch: number): boolean =>
-      hosts.members().some((one) => one.number === worker && one.epoch > epoch);
-    const cleaning = new SpoolCleaning({ redis, isBack, bus, jids: base.jids, router, log });
-    hosts.onRenewed(() => spool.renewed());
-    hosts.onLeave(() => spool.removed);
-    hosts.onDeparted((worker, epoch) => cleaning.cleanUp(worker, epoch));
-  }
+  const { accounts, authenticator } = openLogins(foundations, config, secrets, log);
+  const certificates = await CertificateStore.open({ config, log, ticketKeys: secrets.ticketKeys });
+  const { context, featureSet, pubsub } = await openSessions(foundations, settings, accounts, log);
+  const { scanner, tree, spool } = context;
 
   // Streams.
   const gate = new Gate(limits);
