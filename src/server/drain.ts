@@ -44,15 +44,17 @@ export class Drain {
 
   async run(): Promise<void> {
     const { connections, registry, destinations } = this.options;
+    // What waits for clients that cannot come back is answered while its senders are there.
+    if (!destinations.any) for (const session of registry.all()) if (isDetached(session)) session.end();
     while (Date.now() <= this.end + LAST_MS) {
       for (const connection of connections) this.close(connection);
       const waiting = this.move();
-      if (connections.size === 0 && !waiting) return;
+      if (connections.size === 0 && !waiting) break;
       await new Promise((resolve) => setTimeout(resolve, EVERY));
     }
     for (const connection of connections) connection.transport.destroy();
-    // As long as others are there, what these sessions had goes to them.
-    if (destinations.any) for (const session of [...registry.all()]) session.end();
+    // Other hosts see to what could not go there. Else it goes to whoever is left, and nothing of these sessions stays in the directory.
+    if (destinations.any || !destinations.apart()) for (const session of [...registry.all()]) session.end();
   }
 
   private close(connection: Connection): void {
@@ -76,7 +78,7 @@ export class Drain {
     if (destinations.apart() && !destinations.any) return false;
     let waiting = this.underWay > 0 || moving.expecting;
     for (const session of registry.all()) {
-      if (session.connection !== undefined || session.resumption === undefined || session.ended) continue;
+      if (!isDetached(session) || session.ended) continue;
       if (!destinations.any) return this.underWay > 0;
       waiting = true;
       if (session.moving !== undefined) continue;
@@ -92,4 +94,9 @@ export class Drain {
     }
     return waiting;
   }
+}
+
+/** Its client is away, and may come back to it. */
+function isDetached({ connection, resumption }: Session): boolean {
+  return connection === undefined && resumption !== undefined;
 }
