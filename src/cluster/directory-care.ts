@@ -1,6 +1,7 @@
 import { counters } from '../metrics/counters.js';
 import type { Redis, RedisArgument } from '../redis/redis.js';
-import { unpacked, type DirectoryKeys } from './directory-rows.js';
+import type { SessionEntry } from './directory.js';
+import { rowsOf, unpacked, type DirectoryKeys } from './directory-rows.js';
 import { COUNT, SWEEP, UNBIND, VERIFY } from './directory-scripts.js';
 import type { Held, Shard } from './directory-writer.js';
 
@@ -19,6 +20,8 @@ export interface Cared {
   readonly shards: readonly Shard[];
   /** Rows of a JID changed, as the reply of a script says. */
   changed(bare: string, rows: readonly Buffer[], watchers: readonly Buffer[]): void;
+  /** That session died with its worker, and its row was removed. */
+  swept(entry: SessionEntry): void;
   /** What Redis has of that session is not what it should have. */
   repair(held: Held): Promise<undefined>;
   /** Redis has lost writes: news may have been lost with them. */
@@ -42,10 +45,18 @@ export class DirectoryCare {
     let cursor = '0';
     do {
       const args = [worker, epoch, cursor, SLICE, keys.sessionsIn(shard), keys.watchIn(shard)];
-      const reply = (await redis.run(SWEEP, [keys.held(shard, worker)], args)) as [Buffer, number, ChangedReply[]];
-      for (const [bare, rows, watchers] of reply[2]) this.of.changed(String(bare), rows, watchers);
+      const reply = (await redis.run(SWEEP, [keys.held(shard, worker)], args)) as [Buffer, number, Removed[]];
+      for (const removed of reply[2]) this.removed(removed);
       cursor = String(reply[0]);
     } while (cursor !== '0');
+  }
+
+  private removed([name, reply, watchers, resource]: Removed): void {
+    const bare = String(name);
+    this.of.changed(bare, reply, watchers);
+    const rows = rowsOf(bare, reply);
+    const row = rows.find((one) => one.resource === String(resource));
+    if (row?.available === true && rows.length > 1) this.of.swept(row);
   }
 
   /** A part of {@link verify}, the next part with the next call: cheap enough for every lease. */
@@ -144,7 +155,7 @@ export class DirectoryCare {
   }
 }
 
-type ChangedReply = [bare: Buffer, rows: Buffer[], watchers: Buffer[]];
+type Removed = [bare: Buffer, rows: Buffer[], watchers: Buffer[], resource: Buffer];
 
 function isHeld(shard: Shard, bare: string, resource: string): boolean {
   for (const { entry } of shard.held.values()) if (entry.bare === bare && entry.resource === resource) return true;

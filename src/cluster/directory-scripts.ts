@@ -114,7 +114,7 @@ export const LOOKUP: Script = {
 
 /**
  * Removes some of what a worker left. `KEYS`: held. `ARGV`: worker, last epoch that is dead, cursor, how many, prefixes of session and watch keys. Answers the
- * next cursor, how many rows were removed, and for each JID whose rows changed: the JID, its rows and its watchers.
+ * next cursor, how many rows were removed, and for each of them: the JID, its rows before, its watchers, and the resource.
  */
 export const SWEEP: Script = {
   name: 'directory-sweep',
@@ -134,7 +134,7 @@ export const SWEEP: Script = {
       redis.call('HDEL', key, resource)
       redis.call('SREM', KEYS[1], full)
       local watch = ARGV[6] .. bare
-      changed[#changed + 1] = {bare, before, redis.call('SMEMBERS', watch)}
+      changed[#changed + 1] = {bare, before, redis.call('SMEMBERS', watch), resource}
       redis.call('DEL', watch)
       removed = removed + 1
     end

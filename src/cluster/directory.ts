@@ -25,6 +25,8 @@ export interface Directory {
    * machine, else by a promise. It never rejects: what cannot be learnt in time is {@link UNKNOWN}.
    */
   remote(bare: string): Entries | Promise<Entries>;
+  /** Hears of available sessions that died with their worker, as their entries are removed here: of all whose account has others. */
+  onSwept?(listener: (entry: SessionEntry) => void): void;
   /** Sessions in the whole pool or cluster, as far as known at the moment. */
   count(): number;
   /** The same for each shard, freshly counted, where there is a cluster. */

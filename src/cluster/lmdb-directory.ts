@@ -59,6 +59,7 @@ export class LmdbDirectory implements Directory {
   private gate: Promise<void> | undefined;
   private openGate: (() => void) | undefined;
   private readonly bounded = new Bounded();
+  private swept: ((entry: SessionEntry) => void) | undefined;
 
   constructor(options: LmdbDirectoryOptions) {
     const { bus, path, shards, cache = CACHE } = options;
@@ -187,11 +188,22 @@ export class LmdbDirectory implements Directory {
         const slice = shard.getRange({ start, limit: SWEEP_SLICE, versions: true }).asArray as never;
         const rows = (await slice) as { key: Buffer; value: Row; version: number }[];
         const left = rows.filter(({ value }) => value[0] === worker);
-        await Promise.all(left.map(({ key, version }) => shard.remove(key, version as never)));
+        const removed = await Promise.all(left.map(({ key, version }) => shard.remove(key, version as never)));
+        left.forEach(({ key, value }, i) => removed[i] && this.tellSwept(key, value));
         if (rows.length < SWEEP_SLICE) break;
         start = Buffer.concat([rows[rows.length - 1]!.key, Buffer.of(0)]);
       }
     }
+  }
+
+  private tellSwept(key: Buffer, value: Row): void {
+    // Very long addresses are not in the key itself: nobody is called so.
+    const entry = entryOf(key.toString('utf8', 0, key.indexOf(SEPARATOR)), value);
+    if (entry.available) this.swept?.(entry);
+  }
+
+  onSwept(listener: (entry: SessionEntry) => void): void {
+    this.swept = listener;
   }
 
   async hold(): Promise<void> {

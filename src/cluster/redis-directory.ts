@@ -56,6 +56,7 @@ export class RedisDirectory implements Directory {
   private told = false;
   private total: number | undefined;
   private counted = -Infinity;
+  private swept: ((entry: SessionEntry) => void) | undefined;
 
   constructor(private readonly options: RedisDirectoryOptions) {
     const { redis, hosts, verifyMs, cache: capacity = CACHE, cacheMs: lifeMs = CACHE_MS } = options;
@@ -88,6 +89,7 @@ export class RedisDirectory implements Directory {
       keys,
       shards: this.holder.shards,
       changed: (bare, rows, watchers) => void news.tell(bare, rows, watchers),
+      swept: (entry) => this.swept?.(entry),
       repair: (held) => this.holder.reclaim(held),
       lost: () => reader.clear(),
     });
@@ -136,6 +138,10 @@ export class RedisDirectory implements Directory {
 
   remote(bare: string): Entries | Promise<Entries> {
     return this.reader.remote(bare);
+  }
+
+  onSwept(listener: (entry: SessionEntry) => void): void {
+    this.swept = listener;
   }
 
   /** As of the last seconds; of this worker alone before Redis has answered once. */

@@ -70,6 +70,8 @@ export async function openSessions(
   redis?.onState((up) => up && pubsub.recheck());
   redis?.onForsaken(() => void pubsub.stop());
   hosts?.onRenewed(async () => pubsub.recheck());
+  directory.onSwept?.((entry) => router.ghosts.died(entry));
+  hosts?.onRenewed(async () => router.ghosts.showAgain());
   if (redis && hosts && spool) {
     const isBack = (worker: number, epoch: number): boolean =>
       hosts.members().some((one) => one.number === worker && one.epoch > epoch);

@@ -1,4 +1,5 @@
 import { count, counters } from '../metrics/counters.js';
+import type { Jid } from '../jid/jid.js';
 import type { Next } from '../stream/connection.js';
 import { Shared } from '../stream/outbox.js';
 import type { Element } from '../xml/element.js';
@@ -79,10 +80,12 @@ function unavailable(session: Session, stanza: Shared): Promise<undefined> | und
 /** The session ended without a word: say it for the client (RFC 6121 §4.5.3). */
 export function leave(session: Session): void {
   if (!session.available && session.directed === undefined) return;
-  void unavailable(
-    session,
-    new Shared(Buffer.from(`<presence from='${escapeAttr(session.jid.full)}' type='unavailable'/>`)),
-  );
+  void unavailable(session, absence(session.jid));
+}
+
+/** What is said for a client that can say nothing. */
+export function absence({ full }: Jid): Shared {
+  return new Shared(Buffer.from(`<presence from='${escapeAttr(full)}' type='unavailable'/>`));
 }
 
 /** Directed presence (RFC 6121 §4.6): passed on as it is, and remembered so that its end can be told. */

@@ -9,7 +9,7 @@ export interface Envelope {
   /** Full JID of the target session. */
   to: string;
   kind: 'message' | 'iq' | 'request' | 'presence' | 'broadcast' | 'probe';
-  /** Of the sender, to answer when the target has gone meanwhile. */
+  /** Of the sender, to answer when the target has gone meanwhile; of a broadcast, of whom it says that its worker has died. */
   from?: string;
   id?: string;
   type?: number;

@@ -8,6 +8,7 @@ import { StanzaError, refuse } from '../stream/stanza-error.js';
 import type { Element } from '../xml/element.js';
 import { TYPE } from '../xml/envelope.js';
 import type { SessionContext } from './context.js';
+import { Ghosts } from './ghosts.js';
 import { addressed } from './presence.js';
 import { Reach } from './reach.js';
 import { Rerouting } from './rerouting.js';
@@ -28,10 +29,12 @@ export type Eventually<T> = T | Promise<T>;
 export class Router {
   private readonly reach: Reach;
   private readonly rerouting: Rerouting;
+  readonly ghosts: Ghosts;
 
   constructor(private readonly context: Omit<SessionContext, 'router' | 'succession'>) {
     this.reach = new Reach(context);
     this.rerouting = new Rerouting(this, this.reach, context);
+    this.ghosts = new Ghosts(this.reach, context);
     context.bus.listen(CHANNEL.stanza, (_from, body) => this.received(body), true);
     context.bus.onUndelivered(CHANNEL.stanza, (_peer, body, lives) => this.rerouting.undelivered(body, lives));
   }
@@ -232,6 +235,7 @@ export class Router {
     if (envelope.kind === 'broadcast' && session?.available !== true) return;
     const shared = new Shared(Buffer.from(lent), undefined, false, envelope.copies);
     const from = envelope.from === undefined ? undefined : this.context.jids.get(envelope.from);
+    if (envelope.kind === 'broadcast' && from !== undefined) return this.ghosts.heard(session!, from, shared);
     if (envelope.kind === 'request') {
       if (session !== undefined && from !== undefined && sharesPresence(session, from.full, from.bare)) {
         session.deliver(undefined, shared);
