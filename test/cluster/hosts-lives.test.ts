@@ -1,4 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
+import { DIALECT } from '../../src/cluster/hosts/envelope.js';
+import type { Member } from '../../src/cluster/hosts/hosts.js';
 import type { WorkerInfo } from '../../src/cluster/supervisor.js';
 import { RedisServer, redisInstalled, until } from '../support/redis.js';
 import { build, pool, type Pool } from './pool.js';
@@ -57,6 +59,22 @@ describe.skipIf(!redisInstalled)('workers of many hosts', () => {
       }
     }
     expect(await a.host.ask(a.numbers[0]!, 'request', { peer: b.numbers[1], text: 'ü' })).toBe('ü');
+  });
+
+  test('are refused beside others that would not understand them, who go on, and start when those are gone', async () => {
+    const a = await enter(1);
+    const state = 'thrum:cluster:state:{cluster}';
+    expect(String(await server.command('HGET', state, 'dialect'))).toBe(String(DIALECT));
+    await server.command('HSET', state, 'dialect', DIALECT + 1);
+    const [{ host: name, version }] = (await a.host.ask(a.numbers[0]!, 'members')) as [Member];
+    const told = await enter(1).catch(({ message }: Error) => message);
+    expect(told).toMatch(/cannot work side by side.*stop all of them, then start them with this version/);
+    expect(told).toContain(`${name} (${version})`);
+    expect(await a.host.ask<unknown[]>(a.numbers[0]!, 'members')).toHaveLength(1);
+    await a.host.run('stop');
+    const b = await enter(1);
+    expect(String(await server.command('HGET', state, 'dialect'))).toBe(String(DIALECT));
+    await b.host.run('stop');
   });
 
   test('leave nothing behind when they end in order, and the others know at once', async () => {

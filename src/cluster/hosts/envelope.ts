@@ -2,7 +2,7 @@
  * What stands in front of every batch: who sends it, where in the order of what it sends to this receiver it belongs, and how much of the
  * receiver's own it has taken.
  *
- * u8 format, u8 flags, u32 sender, f64 sender's epoch, u32 generation, f64 sequence number, u32 and f64 generation and sequence number of the
+ * u8 dialect, u8 flags, u32 sender, f64 sender's epoch, u32 generation, f64 sequence number, u32 and f64 generation and sequence number of the
  * last batch taken from the receiver; little endian. Batches of a generation count from 1; 0 stands outside the order.
  */
 export interface Envelope {
@@ -16,7 +16,12 @@ export interface Envelope {
 }
 
 export const ENVELOPE_BYTES = 38;
-const FORMAT = 1;
+
+/**
+ * Of all that workers of different hosts say to each other, in batches and frames: grows when an older Thrum would misunderstand any of it.
+ * Those of different dialects are never registered at the same time.
+ */
+export const DIALECT = 1;
 
 export const FLAG = {
   /** A piece of one large frame; `last` ends it. */
@@ -36,7 +41,7 @@ export const FLAG = {
 
 export function writeEnvelope(envelope: Envelope): Buffer {
   const bytes = Buffer.allocUnsafe(ENVELOPE_BYTES);
-  bytes[0] = FORMAT;
+  bytes[0] = DIALECT;
   bytes[1] = envelope.flags;
   bytes.writeUInt32LE(envelope.sender, 2);
   bytes.writeDoubleLE(envelope.epoch, 6);
@@ -49,7 +54,7 @@ export function writeEnvelope(envelope: Envelope): Buffer {
 
 /** Undefined when it is none that this version knows. */
 export function readEnvelope(bytes: Buffer): Envelope | undefined {
-  if (bytes.length !== ENVELOPE_BYTES || bytes[0] !== FORMAT) return undefined;
+  if (bytes.length !== ENVELOPE_BYTES || bytes[0] !== DIALECT) return undefined;
   return {
     flags: bytes[1]!,
     sender: bytes.readUInt32LE(2),

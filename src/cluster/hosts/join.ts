@@ -7,7 +7,7 @@ import { HostBus } from './host-bus.js';
 import type { Hosts, HostsOptions, HostsStatus, Member } from './hosts.js';
 import { Inbox } from './inbox.js';
 import { inboxKey } from './keys.js';
-import { Leases, NumberTaken } from './leases.js';
+import { Leases, NotAdmitted } from './leases.js';
 import { Leftovers } from './leftovers.js';
 import { BLOCK } from './numbers.js';
 import { RedisBus } from './redis-bus.js';
@@ -201,8 +201,8 @@ class Joined implements Hosts {
         await work();
         return;
       } catch (error) {
-        // Nobody handles this: the worker ends, and another begins by another number.
-        if (error instanceof NumberTaken) throw error;
+        // Nobody handles this: the worker ends, and another begins.
+        if (error instanceof NotAdmitted) throw error;
         this.failed(error, trouble);
         await pause(AGAIN_MS);
       }

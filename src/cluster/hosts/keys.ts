@@ -14,7 +14,7 @@ export interface ClusterKeys {
   numbers: string;
   /**
    * HASH: `version` changes with the workers, `renewed` is when any lease was renewed last, until `grace` nobody is declared
-   * dead.
+   * dead, `dialect` is what the workers speak.
    */
   state: string;
 }

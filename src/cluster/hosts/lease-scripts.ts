@@ -62,8 +62,8 @@ export const TAKE_EPOCH = script(
 );
 
 /**
- * worker, epoch, JSON, pool, pid, last number of the host → version, all workers' JSON, numbers of those whose lease had ended. Nil
- * when somebody else has the number.
+ * worker, epoch, JSON, pool, pid, last number of the host, dialect → version, all workers' JSON, numbers of those whose lease had ended.
+ * Nil when somebody else has the number; the version is nil when others live that speak another dialect.
  */
 export const REGISTER = script(
   'lease-register',
@@ -75,6 +75,11 @@ export const REGISTER = script(
     if not own and tonumber(redis.call('ZSCORE', LEASES, worker)) > now then return false end
     if before.epoch ~= epoch then depart(worker, 0) end
   end
+  local dialect = redis.call('HGET', STATE, 'dialect')
+  if dialect and dialect ~= ARGV[8] and redis.call('ZCOUNT', LEASES, '(' .. now, '+inf') > 0 then
+    return {false, redis.call('HVALS', WORKERS)}
+  end
+  redis.call('HSET', STATE, 'dialect', ARGV[8])
   local late = redis.call('ZRANGEBYSCORE', LEASES, '-inf', now)
   hold(worker)
   redis.call('HSET', WORKERS, worker, ARGV[4])

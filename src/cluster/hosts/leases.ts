@@ -1,5 +1,6 @@
 import type { Redis, Script } from '../../redis/redis.js';
 import { clusterCounters } from '../../metrics/cluster.js';
+import { DIALECT } from './envelope.js';
 import type { Member } from './hosts.js';
 import { keys } from './keys.js';
 import { ANNOUNCE, CLAIM, LEAVE, REGISTER, RENEW, REVOKE, TAKE_EPOCH } from './lease-scripts.js';
@@ -26,8 +27,21 @@ export interface LeaseEvents {
   failed(error: unknown): void;
 }
 
-/** Redis had lost its memory, and another worker got this one's number: it cannot be one of the cluster by it any more. */
-export class NumberTaken extends Error {}
+/**
+ * This worker cannot be one of the cluster: Redis had lost its memory, and another got this one's number; or others live that speak
+ * another {@link DIALECT}.
+ */
+export class NotAdmitted extends Error {}
+
+/** Hosts and versions of those that speak another dialect, and what to do. */
+function foreign(me: Omit<Member, 'epoch'>, workers: Buffer[]): string {
+  const members = workers.map((bytes) => JSON.parse(bytes.toString()) as Member).filter(({ pool }) => pool !== me.pool);
+  const hosts = new Set(members.map(({ host, version }) => `${host} (${version})`));
+  return (
+    `this host's Thrum ${me.version} and that of the hosts that run cannot work side by side: ${[...hosts].sort().join(', ')}; ` +
+    'stop all of them, then start them with this version'
+  );
+}
 
 /** This worker's lease, and what it knows of the others'. */
 export class Leases {
@@ -77,7 +91,7 @@ export class Leases {
    *
    * @returns the workers whose lease had ended, though nobody has declared them dead yet
    * @throws RedisUnavailable
-   * @throws NumberTaken
+   * @throws NotAdmitted
    */
   async register(prepare: (epoch: number) => Promise<void>): Promise<number[]> {
     const { me, lastNumber } = this.options;
@@ -86,9 +100,10 @@ export class Leases {
     await prepare(this.epoch);
     const json = JSON.stringify(this.me);
     const asked = performance.now();
-    const reply = await this.run(REGISTER, [me.number, this.epoch, json, me.pool, me.pid, lastNumber]);
-    if (reply === null) throw new NumberTaken(`another worker has number ${me.number}`);
-    const [version, workers, late] = reply as [Buffer, Buffer[], Buffer[]];
+    const reply = await this.run(REGISTER, [me.number, this.epoch, json, me.pool, me.pid, lastNumber, DIALECT]);
+    if (reply === null) throw new NotAdmitted(`another worker has number ${me.number}`);
+    const [version, workers, late] = reply as [Buffer | null, Buffer[], Buffer[]];
+    if (version === null) throw new NotAdmitted(foreign(me, workers));
     this.held = true;
     this.since = asked;
     clusterCounters.renewed = performance.now();
