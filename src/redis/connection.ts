@@ -25,8 +25,8 @@ export interface ConnectionEvents {
  * first has the server kill the one before: what was not done by then is never done, and trying again is in order.
  */
 export class Connection {
-  /** host:port; of Sentinels, the first. */
-  readonly address: string;
+  /** host:port; behind Sentinels that of the master once it is known, until then the first of theirs. */
+  address: string;
   /** It stands, and the server is ready. */
   usable = false;
   /** Why the server refused a command that it may take later; stays until a probe goes through. */
@@ -148,6 +148,8 @@ export class Connection {
 
   private async greet(): Promise<void> {
     this.scripts.clear();
+    const { remoteAddress: host, remotePort: port } = this.client.stream;
+    if (this.settings.kind === 'sentinel' && host !== undefined) this.address = written({ host, port: port! });
     const before = this.id;
     let run: string | undefined;
     try {

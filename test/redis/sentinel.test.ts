@@ -92,6 +92,8 @@ describe.skipIf(!redisInstalled)('a link to the master that Sentinels know', () 
 
   test('follows the replica that takes its place', async () => {
     expect(redis.kind).toBe('sentinel');
+    // It is the master that is shown, not a Sentinel.
+    expect((await redis.masters()).map((node) => node.address)).toEqual([master.address]);
     await redis.call('SET', ['a', '1']);
     const blocking = redis.blocking('a');
     expect(String(await blocking.call('GET', ['a']))).toBe('1');
