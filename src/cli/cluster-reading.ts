@@ -33,6 +33,8 @@ export interface ShardsReading {
 export interface WorkerReading extends Member {
   /** Below 0 when it is over. */
   leaseLeft: number;
+  /** `silent`: it has not renewed its lease in time. */
+  state: 'serves' | 'drains' | 'silent' | 'dead';
   /** Of the shards that can be read. */
   sessions: number | null;
   /** What waits for it in its inbox. */
@@ -90,17 +92,26 @@ async function workersOf(
     sessions(redis, numbers, missing),
     Promise.all(workers.map(({ member }) => inbox(redis, member, now, missing))),
   ]);
+  const longest = Math.max(...workers.map(({ leaseEnds }) => leaseEnds - now));
   return {
     workers: workers
       .map(({ member, leaseEnds }, i) => ({
         ...member,
         leaseLeft: leaseEnds - now,
+        state: stateOf(member, leaseEnds - now, longest),
         sessions: held.some((shard) => shard) ? held.reduce((sum, shard) => sum + (shard?.[i] ?? 0), 0) : null,
         inbox: inboxes[i]!,
       }))
       .sort((a, b) => (a.host < b.host ? -1 : a.host > b.host ? 1 : a.slot - b.slot || a.number - b.number)),
     shards: balance(held.map((shard) => shard?.reduce((sum, count) => sum + count, 0))),
   };
+}
+
+/** All renew their leases at the same pace: who has much less left than others is not heard of. */
+function stateOf({ draining }: Member, left: number, longest: number): WorkerReading['state'] {
+  if (left <= 0) return 'dead';
+  if (left < longest / 2) return 'silent';
+  return draining ? 'drains' : 'serves';
 }
 
 function balance(shards: readonly (number | undefined)[]): ShardsReading | null {

@@ -77,11 +77,11 @@ describe.skipIf(!redisInstalled)('thrum cluster status', () => {
 
     const json = JSON.parse((await status(...at(), '--json')).out) as ClusterReading;
     expect(json.missing).toEqual([]);
-    expect(json.workers!.map(({ number, sessions }) => [number, sessions])).toEqual([
-      [1, 6],
-      [2, 0],
-      [3, 0],
-      [4097, 1],
+    expect(json.workers!.map(({ number, sessions, state }) => [number, sessions, state])).toEqual([
+      [1, 6, 'serves'],
+      [2, 0, 'dead'],
+      [3, 0, 'silent'],
+      [4097, 1, 'drains'],
     ]);
     expect(json.workers![3]!.inbox!.entries).toBe(3);
     expect(json.workers![3]!.inbox!.age).toBeGreaterThanOrEqual(2000);

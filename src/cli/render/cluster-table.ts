@@ -62,22 +62,14 @@ const COLUMNS: readonly Column[] = [
   { head: 'inbox', cell: ({ inbox }) => (inbox ? grouped(inbox.entries) : UNKNOWN) },
   { head: 'oldest', cell: ({ inbox }) => (inbox ? `${grouped(inbox.age)} ms` : UNKNOWN) },
   { head: 'bytes', cell: ({ inbox }) => (inbox ? bytes(inbox.bytes) : UNKNOWN) },
+  { head: 'state', cell: ({ state }) => state, words: true },
 ];
 /** On a terminal that is too narrow these go first, in this order. */
 const DISPENSABLE = ['bytes', 'number', 'pid', 'version', 'up', 'oldest'];
 
 function workersTable(workers: readonly WorkerReading[], columns: number): string {
-  // All renew their leases at the same pace: who has much less left than others is not heard of.
-  const longest = Math.max(...workers.map(({ leaseLeft }) => leaseLeft));
-  const state: Column = {
-    head: 'state',
-    cell: ({ leaseLeft, draining }) =>
-      leaseLeft <= 0 ? 'dead' : leaseLeft < longest / 2 ? 'silent' : draining ? 'drains' : 'serves',
-    words: true,
-  };
-  const all = [...COLUMNS, state];
   for (let left = 0; ; left++) {
-    const shown = all.filter(({ head }) => !DISPENSABLE.slice(0, left).includes(head));
+    const shown = COLUMNS.filter(({ head }) => !DISPENSABLE.slice(0, left).includes(head));
     const rows = workers.map((worker) => shown.map(({ cell }) => cell(worker)));
     const right = shown.filter(({ words }) => !words).map(({ head }) => head);
     const text = table(
