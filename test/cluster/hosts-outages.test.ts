@@ -194,6 +194,16 @@ describe.skipIf(!redisInstalled)('the bus between hosts', () => {
     expect(all.map(({ hosts }) => hosts.members().length)).toEqual([2, 2]);
   });
 
+  test('holds up nobody for longer than the patience, though it is not known yet that Redis stands still', async () => {
+    const server = await start();
+    const [a] = (await connected(2, { redis: server.config({ patience_seconds: 0.5 }) })) as [Host];
+    server.pause();
+    a.bus.send(2, CHANNEL.notify, Buffer.alloc(4));
+    await a.bus.delivered([2]);
+    expect(a.redis.up).toBe(true);
+    server.resume();
+  });
+
   test('meets once when one began anew several times while the other stood still', async () => {
     const server = await start();
     let go = (): void => undefined;

@@ -108,6 +108,8 @@ export class RemotePeer {
         this.flying = false;
         if (generation === this.window.generation) this.window.back();
         this.hold();
+        // It was tried for as long as anybody waits.
+        this.givenUp();
       },
     );
   }
