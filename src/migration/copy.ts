@@ -1,5 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { Store } from '../store/store.js';
+import { MigrationRefused } from './checkpoint.js';
 import { walk, type Batch, type Cursor } from './walk.js';
 
 /** More than any node keeps: what the source has kept is not trimmed. */
@@ -101,5 +102,9 @@ async function all<T>(list: readonly T[], work: (entry: T) => Promise<void>): Pr
 }
 
 function there(written: boolean): void {
-  if (!written) throw new Error('a node that was just written is gone: somebody else changes the target');
+  if (written) return;
+  throw new MigrationRefused(
+    'a node that was just written is gone: somebody else changes the target, or has emptied it',
+    'see that nobody does; then empty it, and run the same command again',
+  );
 }

@@ -207,7 +207,7 @@ export class Link implements Redis, Owner {
     redisCounters.unavailable++;
     const { label, reason, patience } = operation;
     operation.fail(
-      new RedisUnavailable(`Redis did not do ${label} within ${Math.round(patience) / 1000} s (${reason}).`),
+      new RedisUnavailable(`Redis did not do ${label} within ${Math.round(patience / 100) / 10} s (${reason}).`),
     );
   }
 

@@ -77,6 +77,19 @@ describe('a migration', () => {
     await (await opening()).close();
   });
 
+  it('says so when somebody else empties the target under it', async () => {
+    const source = new MemoryStore();
+    await fill(source, { accounts: 10, nodes: 1, items: 1 });
+    const target = new MemoryStore();
+    const create = target.nodes.create.bind(target.nodes);
+    target.nodes.create = async (record) => (await create(record)) && target.nodes.remove(record.name);
+    await expect(transfer(migration(source, target))).rejects.toMatchObject({
+      name: 'MigrationRefused',
+      message: expect.stringContaining('somebody else changes the target') as string,
+      hint: expect.stringContaining('empty it, and run the same command again') as string,
+    });
+  });
+
   it('goes on where it failed, wherever that was', async () => {
     const source = new MemoryStore();
     await fill(source, { accounts: 600, nodes: 40, items: 100 });
