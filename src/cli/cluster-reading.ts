@@ -1,7 +1,7 @@
 import { DirectoryKeys, SHARDS } from '../cluster/directory-rows.js';
 import { inboxKey } from '../cluster/hosts/keys.js';
 import type { Member } from '../cluster/hosts/hosts.js';
-import { keyspaceKey } from '../redis/keyspace.js';
+import { keyspaceKey, refuseOtherFormat } from '../redis/keyspace.js';
 import { type Redis, type RedisNode, RedisUnavailable, type Script } from '../redis/redis.js';
 import { Missing } from './missing.js';
 import { roster, type Roster } from './roster.js';
@@ -54,16 +54,24 @@ export interface MasterReading {
 /** How long each part is waited for, in milliseconds: what is away is said to be. */
 const PATIENCE = { patienceMs: 1_000 };
 
-/** Undefined when there is no cluster under the prefix. */
+/**
+ * Undefined when there is no cluster under the prefix.
+ *
+ * @throws RedisRefused where it is one of another version
+ */
 export async function readCluster(redis: Redis): Promise<ClusterReading | undefined> {
   const missing = new Missing(redis);
   const about = keyspaceKey(redis);
-  const [meta, found, nodes] = await Promise.all([
-    missing.unless('workers', about, redis.call('HMGET', [about, 'cluster', 'domain'], PATIENCE)) as Promise<Meta>,
-    missing.unless('workers', about, roster(redis, PATIENCE)),
+  const fields = redis.call('HMGET', [about, 'cluster', 'domain', 'format'], PATIENCE);
+  const meta = (await missing.unless('workers', about, fields)) as Meta;
+  if (meta !== undefined) {
+    if (!meta[0] || !meta[1]) return undefined;
+    refuseOtherFormat(redis, String(meta[2] ?? ''));
+  }
+  const [found, nodes] = await Promise.all([
+    meta && missing.unless('workers', about, roster(redis, PATIENCE)),
     redis.masters(),
   ]);
-  if (meta !== undefined && (!meta[0] || !meta[1])) return undefined;
   const [masters, workers] = await Promise.all([
     Promise.all(nodes.map((node) => master(node).catch(away))),
     found === undefined ? undefined : workersOf(redis, found, missing),

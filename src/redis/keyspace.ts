@@ -49,13 +49,8 @@ export async function claimKeyspace(
   const kept = new Map<string, Buffer>();
   for (let i = 0; i + 1 < reply.length; i += 2) kept.set(reply[i]!.toString(), reply[i + 1]!);
   const text = (field: string): string => kept.get(field)?.toString() ?? '';
-  const keys = `the keys under "${redis.prefix}:" in this Redis`;
-  if (text('format') !== String(KEYSPACE_FORMAT)) {
-    throw new RedisRefused(
-      `${keys} have format ${text('format') || 'unknown'}, and this Thrum knows ${KEYSPACE_FORMAT}: ` +
-        'run the version of Thrum that wrote them, or set another redis.prefix',
-    );
-  }
+  const keys = keysOf(redis);
+  refuseOtherFormat(redis, text('format'));
   for (const [field, option] of [
     ['cluster', 'cluster.name'],
     ['domain', 'domain'],
@@ -77,6 +72,19 @@ export async function claimKeyspace(
     secrets[name] = value;
   }
   return secrets;
+}
+
+function keysOf({ prefix }: Pick<Redis, 'prefix'>): string {
+  return `the keys under "${prefix}:" in this Redis`;
+}
+
+/** @throws RedisRefused where this version cannot read the keys */
+export function refuseOtherFormat(redis: Pick<Redis, 'prefix'>, format: string): void {
+  if (format === String(KEYSPACE_FORMAT)) return;
+  throw new RedisRefused(
+    `${keysOf(redis)} have format ${format || 'unknown'}, and this Thrum knows ${KEYSPACE_FORMAT}: ` +
+      'run the version of Thrum that wrote them, or set another redis.prefix',
+  );
 }
 
 function fresh(): ClusterSecrets {

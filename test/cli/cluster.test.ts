@@ -19,6 +19,8 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 const status = (...args: string[]) => thrum(folder, ['cluster', 'status', '--set', 'store=redis', ...args]);
 
+const META = ['format', '1', 'cluster', 'fleet', 'domain', 'example.org'];
+
 function member(number: number, facts: Partial<Member> = {}): Member {
   const started = Date.now() - 3_600_000;
   return {
@@ -45,7 +47,7 @@ describe.skipIf(!redisInstalled)('thrum cluster status', () => {
 
   /** A worker as it shows itself in Redis. */
   async function enter(worker: Member, leaseLeft: number): Promise<void> {
-    await redis.command('HSET', 'thrum:cluster:meta:{cluster}', 'cluster', 'fleet', 'domain', 'example.org');
+    await redis.command('HSET', 'thrum:cluster:meta:{cluster}', ...META);
     await redis.command('HSET', 'thrum:cluster:workers:{cluster}', String(worker.number), JSON.stringify(worker));
     await redis.command('ZADD', 'thrum:cluster:leases:{cluster}', Date.now() + leaseLeft, String(worker.number));
   }
@@ -99,6 +101,17 @@ describe.skipIf(!redisInstalled)('thrum cluster status', () => {
     expect(heads(10)).toEqual(['host', 'worker', 'epoch', 'lease', 'sessions', 'inbox', 'state']);
   });
 
+  it('does not read what another version has written', async () => {
+    await enter(member(1), 600_000);
+    await redis.command('HSET', 'thrum:cluster:meta:{cluster}', 'format', '99');
+    await redis.command('HSET', 'thrum:cluster:workers:{cluster}', '1', 'in another way');
+    const { code, out, err } = await status(...at());
+    expect({ code, out }).toEqual({ code: 1, out: '' });
+    expect(err).toMatch(
+      /^thrum: the keys under "thrum:" in this Redis have format 99, and this Thrum knows 1: run the/,
+    );
+  });
+
   it('says what is wrong in a sentence', async () => {
     const nothing = await status(...at());
     expect(nothing).toMatchObject({ code: 1, out: '' });
@@ -114,7 +127,7 @@ describe.skipIf(!redisInstalled)('thrum cluster status on a Redis Cluster', () =
   beforeAll(async () => {
     cluster = await RedisCluster.start();
     const meta = await cluster.ownerOf('{cluster}');
-    await meta.command('HSET', 'thrum:cluster:meta:{cluster}', 'cluster', 'fleet', 'domain', 'example.org');
+    await meta.command('HSET', 'thrum:cluster:meta:{cluster}', ...META);
   });
   afterAll(() => cluster.stop());
   const shown = (...args: string[]) => status('--set', `redis.nodes=[${cluster.nodes.join(', ')}]`, ...args);
