@@ -3,6 +3,7 @@ import { redisCounters } from '../metrics/redis.js';
 import type { Connection } from './connection.js';
 import { RedisUnavailable } from './redis.js';
 import type { Servers } from './servers.js';
+import { Telling } from './telling.js';
 
 /** Whether commands get through, as far as the connections tell, and who wants to know when that changes. */
 export class Health {
@@ -10,11 +11,14 @@ export class Health {
   private readonly listeners: ((up: boolean) => void)[] = [];
   /** What is told when it does not work. */
   private trouble = 'connecting';
+  private readonly telling: Telling;
 
   constructor(
     private readonly servers: readonly Servers[],
-    private readonly log: Logger | undefined,
-  ) {}
+    log: Logger | undefined,
+  ) {
+    this.telling = new Telling(log);
+  }
 
   connections(): readonly Connection[] {
     return this.servers.length === 1 ? this.servers[0]!.all() : this.servers.flatMap((servers) => servers.all());
@@ -32,8 +36,8 @@ export class Health {
     if (up === this.up) return up;
     this.up = up;
     redisCounters.up = up ? 1 : 0;
-    if (up) this.log?.info('Redis takes commands');
-    else this.log?.warn({ reason: this.trouble }, 'Redis does not take commands');
+    if (up) this.telling.up();
+    else this.telling.down(this.trouble);
     for (const listener of this.listeners) listener(up);
     return up;
   }
