@@ -1,6 +1,6 @@
 import { execFileSync, spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
@@ -128,6 +128,17 @@ describe.skipIf(!redisInstalled || process.platform !== 'linux')('create-cluster
   afterAll(async () => {
     await Promise.all(children.map((child) => child.kill('SIGKILL') && once(child, 'exit')));
     rmSync(data, { recursive: true, force: true });
+  });
+
+  test('does not take a part of a cluster for the whole', () => {
+    const own = mkdtempSync(join(data, 'part-'));
+    const info = join(own, 'info');
+    writeFileSync(info, 'cluster_state:ok\r\ncluster_slots_ok:5461\r\ncluster_known_nodes:1\r\n');
+    const made = `case "$*" in *create*) echo cluster_slots_ok:16384 >${info};; *) cat ${info};; esac`;
+    writeFileSync(join(own, 'redis-cli'), `#!/bin/sh\n${made}\n`, { mode: 0o755 });
+    const environment = { ...process.env, PATH: `${own}:${process.env['PATH']}` };
+    execFileSync('sh', [join(folder, 'create-cluster.sh')], { env: environment, stdio: 'pipe' });
+    expect(readFileSync(info, 'utf8')).toBe('cluster_slots_ok:16384\n');
   });
 
   test('makes a cluster of six servers with the shipped redis.conf, and leaves one that is there alone', async () => {
