@@ -5,7 +5,8 @@ export default defineConfig({
     include: ['test/**/*.test.ts'],
     pool: 'forks',
     maxWorkers: 2,
-    testTimeout: 30_000,
-    hookTimeout: 60_000,
+    // Many tests start several processes, and machines are busy. What a test waits for has bounds of its own, with a sentence.
+    testTimeout: 120_000,
+    hookTimeout: 120_000,
   },
 });

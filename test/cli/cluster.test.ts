@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { clusterTable } from '../../src/cli/render/cluster-table.js';
 import type { ClusterReading } from '../../src/cli/cluster-reading.js';
 import type { Member } from '../../src/cluster/hosts/hosts.js';
@@ -9,9 +9,6 @@ import { inboxKey } from '../../src/cluster/hosts/keys.js';
 import { redisInstalled, RedisCluster, RedisServer, until } from '../support/redis.js';
 import { TestServer } from '../support/server.js';
 import { thrum } from './spawn.js';
-
-// Each test starts several processes, and machines are busy.
-vi.setConfig({ testTimeout: 120_000 });
 
 let folder: string;
 beforeAll(() => void (folder = mkdtempSync(join(tmpdir(), 'thrum-cluster-'))));

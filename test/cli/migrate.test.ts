@@ -2,7 +2,7 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmdirSync, rmSync } f
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { digest } from '../../src/migration/digest.js';
 import { LmdbStore } from '../../src/store/lmdb/lmdb-store.js';
 import { openRedis } from '../../src/redis/open.js';
@@ -12,9 +12,6 @@ import { fill } from '../migration/stores.js';
 import { redisInstalled, RedisCluster, RedisServer } from '../support/redis.js';
 import { TestServer } from '../support/server.js';
 import { ended, start, thrum } from './spawn.js';
-
-// Each test starts several processes, and machines are busy.
-vi.setConfig({ testTimeout: 120_000 });
 
 let folder: string;
 beforeEach(() => void (folder = mkdtempSync(join(tmpdir(), 'thrum-migrate-'))));

@@ -184,7 +184,7 @@ describe.skipIf(!redisInstalled)('while Redis is away', () => {
     [one, two] = (await company(server.config({ prefix: 'p', patience_seconds: 1 }), 2, options)) as [Worker, Worker];
   };
   const run = (name: string, scenario: () => Promise<void>): void =>
-    test(name, { timeout: 60_000 }, async () => {
+    test(name, async () => {
       server = await RedisServer.start();
       try {
         await setUp();

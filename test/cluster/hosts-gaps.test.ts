@@ -1,11 +1,8 @@
-import { describe, expect, onTestFinished, test, vi } from 'vitest';
+import { describe, expect, onTestFinished, test } from 'vitest';
 import { CHANNEL } from '../../src/cluster/bus.js';
 import { inboxKey, keys } from '../../src/cluster/hosts/keys.js';
 import { RedisServer, redisInstalled, until } from '../support/redis.js';
 import { connected, type Host } from './hosts.js';
-
-// Servers are started, stopped and waited for.
-vi.setConfig({ testTimeout: 120_000 });
 
 /** Two workers; what the second hears on two channels, on the first of which also the dead are heard. */
 async function pair() {

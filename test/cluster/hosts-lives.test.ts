@@ -1,12 +1,9 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { DIALECT } from '../../src/cluster/hosts/envelope.js';
 import type { Member } from '../../src/cluster/hosts/hosts.js';
 import type { WorkerInfo } from '../../src/cluster/supervisor.js';
 import { RedisServer, redisInstalled, until } from '../support/redis.js';
 import { build, pool, type Pool } from './pool.js';
-
-// Each test starts several processes, and machines are busy.
-vi.setConfig({ testTimeout: 120_000 });
 
 type Seen = Record<number, { frames: number; wrong: string | null }>;
 

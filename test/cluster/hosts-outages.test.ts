@@ -1,4 +1,4 @@
-import { describe, expect, onTestFinished, test, vi } from 'vitest';
+import { describe, expect, onTestFinished, test } from 'vitest';
 import { CHANNEL, type Bus } from '../../src/cluster/bus.js';
 import { inboxKey } from '../../src/cluster/hosts/keys.js';
 import { clusterCounters } from '../../src/metrics/cluster.js';
@@ -7,9 +7,6 @@ import type { RedisArgument } from '../../src/redis/redis.js';
 import { slotOf } from '../../src/redis/slot.js';
 import { RedisCluster, RedisServer, redisInstalled, until } from '../support/redis.js';
 import { connected, host, type Host } from './hosts.js';
-
-// Servers are started, stopped and waited for.
-vi.setConfig({ testTimeout: 120_000 });
 
 /** Numbers what is sent, and says what came: how many, and the first that was out of turn. */
 class Counting {

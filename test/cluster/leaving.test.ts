@@ -3,9 +3,6 @@ import { RedisDirectory } from '../../src/cluster/redis-directory.js';
 import { RedisServer, redisInstalled, until } from '../support/redis.js';
 import { connected, type Host } from './hosts.js';
 
-// Servers are started, stopped and waited for.
-vi.setConfig({ testTimeout: 60_000 });
-
 const KEPT = ['--appendonly', 'yes', '--appendfsync', 'always'];
 
 describe.skipIf(!redisInstalled)('a worker that leaves', () => {

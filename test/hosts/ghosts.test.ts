@@ -1,12 +1,9 @@
-import { afterEach, describe, expect, test, vi } from 'vitest';
+import { afterEach, describe, expect, test } from 'vitest';
 import { clientAt, liveWorkers } from '../protocol/support/places.js';
 import { RawClient, type XmlElement } from '../support/client.js';
 import { RedisServer, redisInstalled, until } from '../support/redis.js';
 import { startServer, type TestServer } from '../support/server.js';
 import { startHost } from './hosts.js';
-
-// Servers are started, stopped and waited for.
-vi.setConfig({ testTimeout: 120_000 });
 
 const running: TestServer[] = [];
 let redis: RedisServer | undefined;

@@ -1,4 +1,4 @@
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { Device, message, numbered } from '../protocol/support/device.js';
 import { metric } from '../protocol/support/metrics.js';
 import { Sensor, create, pubsub } from '../protocol/support/pubsub.js';
@@ -6,9 +6,6 @@ import { NS, RawClient, type Via } from '../support/client.js';
 import { redisInstalled, RedisServer } from '../support/redis.js';
 import type { TestServer } from '../support/server.js';
 import { startHost } from './hosts.js';
-
-// Each test starts several processes, and machines are busy.
-vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
 
 describe.skipIf(!redisInstalled)('sessions of several hosts', () => {
   let redis: RedisServer;

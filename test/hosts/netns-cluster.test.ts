@@ -1,4 +1,4 @@
-import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { storedItems } from '../protocol/support/pubsub.js';
 import { RawClient } from '../support/client.js';
 import { Network, namespacesAllowed } from '../support/netns.js';
@@ -6,9 +6,6 @@ import { RedisCluster, redisInstalled, until } from '../support/redis.js';
 import type { TestServer } from '../support/server.js';
 import { numbers, ready, startHost } from './hosts.js';
 import { Load } from './load.js';
-
-// Many processes, and machines are busy.
-vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
 
 const MASTERS = ['m0', 'm1', 'm2'];
 const HOSTS = ['north', 'south', 'west'];

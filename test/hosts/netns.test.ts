@@ -1,4 +1,4 @@
-import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import type { ClusterReading } from '../../src/cli/cluster-reading.js';
 import { thrum } from '../cli/spawn.js';
 import { metric } from '../protocol/support/metrics.js';
@@ -9,9 +9,6 @@ import { RedisServer, redisInstalled, until } from '../support/redis.js';
 import type { TestServer } from '../support/server.js';
 import { nextItem, numbers, ready, startHost, untilHeard } from './hosts.js';
 import { Load } from './load.js';
-
-// Tests wait for leases to end, and machines are busy.
-vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
 
 const NAMES = ['north', 'south', 'west'] as const;
 const [NORTH, SOUTH, WEST] = [0, 1, 2];

@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, afterEach, beforeAll, beforeEach, expect, describe, test, vi } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, expect, describe, test } from 'vitest';
 import type { ClusterReading } from '../../src/cli/cluster-reading.js';
 import { ended, start, thrum } from '../cli/spawn.js';
 import { create, publish, storedItems, subscribe } from '../protocol/support/pubsub.js';
@@ -10,9 +10,6 @@ import { RawClient } from '../support/client.js';
 import { redisInstalled, RedisServer } from '../support/redis.js';
 import { startServer, type TestServer } from '../support/server.js';
 import { nextItem, startHost } from './hosts.js';
-
-// Each test starts several processes, and machines are busy.
-vi.setConfig({ testTimeout: 120_000 });
 
 describe.skipIf(!redisInstalled)('operating several hosts', () => {
   let redis: RedisServer;

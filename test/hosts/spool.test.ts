@@ -1,12 +1,9 @@
-import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { Device, message } from '../protocol/support/device.js';
 import { RawClient } from '../support/client.js';
 import { RedisServer, redisInstalled, until } from '../support/redis.js';
 import type { TestServer } from '../support/server.js';
 import { ready, startHost } from './hosts.js';
-
-// Servers are started, stopped and waited for.
-vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
 
 const COUNT = 20;
 const TEXTS = Array.from({ length: COUNT }, (_, i) => `text ${i}`);

@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { Device } from '../protocol/support/device.js';
 import { create, publish } from '../protocol/support/pubsub.js';
 import { RawClient } from '../support/client.js';
@@ -6,8 +6,6 @@ import { RedisServer, redisInstalled } from '../support/redis.js';
 import type { TestServer } from '../support/server.js';
 import { startHost } from './hosts.js';
 
-// Several processes, and machines are busy; yet much less than what the hosts would wait for Redis.
-vi.setConfig({ testTimeout: 120_000 });
 const LONG = { 'redis.patience_seconds': 300, 'shutdown.grace_seconds': 300, 'cluster.lease_seconds': 10 };
 
 describe.skipIf(!redisInstalled)('a host that is told to end while Redis is away', () => {

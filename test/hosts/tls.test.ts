@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { thrum } from '../cli/spawn.js';
 import { create, publish, storedItems, subscribe } from '../protocol/support/pubsub.js';
 import { RawClient } from '../support/client.js';
@@ -9,9 +9,6 @@ import { RedisServer, redisInstalled } from '../support/redis.js';
 import type { TestServer } from '../support/server.js';
 import { Authority } from '../tls/authority.js';
 import { nextItems, numbers, startHost } from './hosts.js';
-
-// Each test starts several processes, and machines are busy.
-vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
 
 /** A Redis that lets in only who shows a certificate, and whose own is for a name, as those of a Redis Cluster mostly are. */
 describe.skipIf(!redisInstalled)('a Redis behind TLS', () => {

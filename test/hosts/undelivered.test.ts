@@ -1,13 +1,10 @@
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { clientAt, liveWorkers, workerOf } from '../protocol/support/places.js';
 import { RawClient, type XmlElement } from '../support/client.js';
 import { redisInstalled, RedisServer, until } from '../support/redis.js';
 import { startServer, type TestServer } from '../support/server.js';
 import { Device, message } from '../protocol/support/device.js';
 import { startHost } from './hosts.js';
-
-// Each test starts several processes, and machines are busy.
-vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
 
 const COUNT = 200;
 const numbered = (what: string, from: number, to: number): string[] =>

@@ -4,9 +4,6 @@ import { openRedis } from '../../src/redis/open.js';
 import type { Redis } from '../../src/redis/redis.js';
 import { redisInstalled, RedisServer } from '../support/redis.js';
 
-// Locks have to end, or to be renewed.
-vi.setConfig({ testTimeout: 60_000 });
-
 const KEY = 'thrum:migration:{cluster}';
 const SOMEBODY = JSON.stringify({ host: 'north', pid: 12, id: 'x' });
 

@@ -1,10 +1,7 @@
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { RawClient, type Via } from '../support/client.js';
 import { Balancer, haproxyInstalled } from '../support/haproxy.js';
 import { startServer, type TestServer } from '../support/server.js';
-
-// Several processes, and machines are busy.
-vi.setConfig({ testTimeout: 120_000 });
 
 /** The shipped haproxy.cfg, with the ports and the hosts of this test in the place of the containers'. */
 describe.skipIf(!haproxyInstalled)('deploy/compose/haproxy.cfg in front of real hosts', () => {

@@ -38,8 +38,8 @@ async function bodies(client: RawClient, count: number): Promise<string[]> {
   return ids;
 }
 
-describe.skipIf(!redisInstalled)('sessions at two hosts', { timeout: 60_000 }, () => {
-  beforeAll(() => prepare(), 60_000);
+describe.skipIf(!redisInstalled)('sessions at two hosts', () => {
+  beforeAll(() => prepare());
   afterAll(finish);
 
   test('get messages by their full JID and by the account, by priority', async () => {
@@ -216,8 +216,8 @@ describe.skipIf(!redisInstalled)('sessions at two hosts', { timeout: 60_000 }, (
   });
 });
 
-describe.skipIf(!redisInstalled)('where resources are not taken from others', { timeout: 60_000 }, () => {
-  beforeAll(() => prepare({ resource_conflict: 'refuse' }), 60_000);
+describe.skipIf(!redisInstalled)('where resources are not taken from others', () => {
+  beforeAll(() => prepare({ resource_conflict: 'refuse' }));
   afterAll(finish);
 
   test('the first at any host has it until it leaves', async () => {

@@ -1,13 +1,10 @@
-import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { NS, type XmlElement } from '../support/client.js';
 import { startServer, type TestServer } from '../support/server.js';
 import { Device, message, numbered, type DeviceOptions } from './support/device.js';
 import { metric } from './support/metrics.js';
 import { authenticatedAt, clientAt, deviceAt, liveWorkers } from './support/places.js';
 import { Sensor, create } from './support/pubsub.js';
-
-// Workers end and start in each test, and machines are busy.
-vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
 
 let server: TestServer;
 beforeAll(async () => {

@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { JidCache, type Jid } from '../../src/jid/jid.js';
 import { openRedis } from '../../src/redis/open.js';
 import type { Redis, RedisArgument } from '../../src/redis/redis.js';
@@ -7,9 +7,6 @@ import { Spool, spoolKey } from '../../src/session/spool.js';
 import type { Session } from '../../src/session/session.js';
 import { Outbox, Shared, type Copies } from '../../src/stream/outbox.js';
 import { RedisServer, redisInstalled, until } from '../support/redis.js';
-
-// Servers are started, stopped and waited for.
-vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
 
 const SELF = 7;
 const jids = new JidCache(100);

@@ -64,7 +64,7 @@ export interface LoginOptions extends ConnectOptions {
 }
 
 /** Long enough for a busy machine; only a failing test ever waits so long. */
-const PATIENCE_MS = 10_000;
+const PATIENCE_MS = 20_000;
 /** Every account of a test has this password unless it says otherwise. */
 export const PASSWORD = 'secret';
 
