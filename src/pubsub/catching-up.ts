@@ -17,6 +17,7 @@ const HELD_BYTES = 16 * 1024 * 1024;
 const LATE_MS = 60_000;
 /** Before the store is asked again that could not answer. */
 const AGAIN_MS = 1_000;
+const WHEN = 'while this worker was cut off from others';
 
 /** Notifications that came for a node before those that were missed. */
 interface Held {
@@ -68,6 +69,8 @@ export class CatchingUp {
   private async run(round: number): Promise<void> {
     const { interest, cluster, fanout, log } = this.engine;
     const began = performance.now();
+    const dropped = (): number => counters.drops['catching_up'] ?? 0;
+    const before = dropped();
     await this.rejoined;
     // Until the others know what is read here.
     const patience = new AbortController();
@@ -92,10 +95,14 @@ export class CatchingUp {
     this.since = Infinity;
     fanout.hold = undefined;
     setTimeout(() => current() && fanout.sentLate.clear(), LATE_MS).unref();
-    log.info(
-      { items, ms: Math.round(performance.now() - began) },
-      'subscribers were sent what they had missed while this worker was cut off from others',
-    );
+    const facts = { items, ms: Math.round(performance.now() - began) };
+    const incomplete = dropped() - before;
+    if (incomplete === 0) log.info(facts, `subscribers were sent what they had missed ${WHEN}`);
+    else
+      log.warn(
+        { ...facts, incomplete },
+        `of some nodes subscribers were sent only the last of what they had missed ${WHEN}`,
+      );
   }
 
   /** Nothing is looked for any more; what came meanwhile is sent. */

@@ -228,6 +228,19 @@ describe('a worker that was cut off', () => {
     expect(counters.drops['catching_up']).toBe(before + 1);
   });
 
+  it('sends the last of very much, and says so', async () => {
+    const { world, sensor, far, away, got } = await setUp({ max_items: '2000' });
+    await sensor.publish('news', 'a');
+    await got(far);
+    world.hub.cutOff(away);
+    for (let i = 0; i < 1500; i++) await sensor.publish('news', `i${i}`);
+    await world.hub.rejoin(away);
+    const ids = await got(far);
+    expect([ids.length, ids.at(-1)]).toEqual([1024, 'i1499']);
+    const text = 'of some nodes subscribers were sent only the last of what they had missed';
+    expect(world.workers[1]!.lines).toMatchObject([{ msg: expect.stringContaining(text), items: 1024, incomplete: 1 }]);
+  });
+
   it('sends nothing twice to who came while it was at it', async () => {
     const { world, store, sensor, away, got } = await setUp();
     await sensor.create('last', { ...KEPT, send_last_published_item: 'on_sub_and_presence' });

@@ -152,6 +152,8 @@ export interface Worker {
   pubsub: PubSub;
   bus: TestBus;
   clients: Client[];
+  /** What it logged that somebody should look at. */
+  lines: Record<string, unknown>[];
 }
 
 export interface WorldOptions {
@@ -177,7 +179,7 @@ export class World {
 
   /** One more worker. */
   start(): Worker {
-    const worker: Worker = { bus: this.hub.join(), clients: [], pubsub: undefined as never };
+    const worker: Worker = { bus: this.hub.join(), clients: [], lines: [], pubsub: undefined as never };
     const router = {
       deliver: (to: Jid, stanza: Element) => this.route(to, stanza),
       sessionsOf: (bare: string) =>
@@ -185,7 +187,8 @@ export class World {
       sessions: () => worker.clients.map((client) => client.session),
     };
     const { config, store } = this;
-    const log = pino({ level: 'silent' });
+    const write = (line: string): void => void worker.lines.push(JSON.parse(line) as Record<string, unknown>);
+    const log = pino({ level: 'warn' }, { write });
     worker.pubsub = new PubSub({ host: HOST, config, store, bus: worker.bus, router, log });
     this.workers.push(worker);
     return worker;
