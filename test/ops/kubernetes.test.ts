@@ -192,6 +192,20 @@ describe('deploy/kubernetes', () => {
       sound(all);
     });
 
+    test.each<[string, number[], string]>([
+      ['a plain url', [6379], 'redis.url=redis://redis/0'],
+      ['TLS', [6380], 'redis.url=rediss://user:12@redis:6380'],
+      ['a setting of its own', [6390], 'config.redis.url=redis://[::1]:6390/1'],
+      ['a cluster', [7000, 7001], 'redis.nodes={a:7000,b:7001,c:7000}'],
+      ['Sentinels', [26379, 6380], 'redis.sentinels={a:26379,b:26379},redis.url=rediss://redis:6380'],
+      ['others', [7000, 7005], 'redis.nodes={a:7000},networkPolicy.redisPorts={7000,7005}'],
+    ])('the way out to Redis is open: %s', (_name, ports, values) => {
+      const { all, stderr } = render(`--set=networkPolicy.enabled=true,${values}`);
+      expect(stderr).toBe('');
+      const { egress } = all.find(({ kind }) => kind === 'NetworkPolicy')!.spec;
+      expect(egress[1].ports).toEqual(ports.map((port) => ({ port, protocol: 'TCP' })));
+    });
+
     test('an autoscaler and a number of replicas do not fight', () => {
       const { all } = render('--set=autoscaling.enabled=true');
       const set = all.find(({ kind }) => kind === 'StatefulSet')!;

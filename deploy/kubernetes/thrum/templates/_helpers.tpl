@@ -52,3 +52,13 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- if include "thrum.tlsSecret" . }}{{ $_ := set $settings "tls" (dict "certificate" "/etc/thrum-tls/tls.crt" "key" "/etc/thrum-tls/tls.key") }}{{ end }}
 {{- mergeOverwrite $settings (deepCopy .Values.config) | toYaml }}
 {{- end }}
+
+{{/* Where Redis listens, by thrum.yaml, as a list in JSON. The url of Sentinels names no server, but its port is the master's. */}}
+{{- define "thrum.redisPorts" -}}
+{{- $redis := (include "thrum.config" . | fromYaml).redis }}
+{{- $places := concat ($redis.nodes | default list) ($redis.sentinels | default list) }}
+{{- if not $redis.nodes }}{{ $places = append $places (regexFind "^rediss?://[^/]*" $redis.url) }}{{ end }}
+{{- $ports := list }}
+{{- range $places }}{{ $ports = append $ports (regexFind ":[0-9]+$" . | trimPrefix ":" | default "6379" | int) }}{{ end }}
+{{- $ports | uniq | toJson }}
+{{- end }}
