@@ -65,3 +65,12 @@ export function forbidden(at: string, error: Error): RedisRefused | undefined {
   const text = `Redis at ${at} allows this user too little (${error.message}): give it +@all on the keys of redis.prefix`;
   return new RedisRefused(text, { cause: error });
 }
+
+/** That a key is not Thrum's, with what to change; undefined for any other error. */
+export function foreign(at: string, keys: readonly unknown[], error: Error): RedisRefused | undefined {
+  if (!/\bWRONGTYPE\b/.test(error.message)) return undefined;
+  const text =
+    `Redis at ${at} has something else under a key of Thrum's (WRONGTYPE at ${keys.join(' or ')}): ` +
+    'set another redis.prefix, or remove that key';
+  return new RedisRefused(text, { cause: error });
+}

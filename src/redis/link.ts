@@ -3,7 +3,7 @@ import { count } from '../metrics/counters.js';
 import { redisCounters, redisLatency } from '../metrics/redis.js';
 import { Blocking } from './blocking.js';
 import type { Connection } from './connection.js';
-import { faultOf, forbidden } from './faults.js';
+import { faultOf, forbidden, foreign } from './faults.js';
 import { Health } from './health.js';
 import { nodeOf } from './master.js';
 import { type Code, Operation, type Owner, argumentsOf, codeOf } from './operation.js';
@@ -177,7 +177,8 @@ export class Link implements Redis, Owner {
     if (fault.kind === 'refused') {
       operation.settled = true;
       this.open.delete(operation);
-      operation.fail(forbidden(connection.address, error) ?? error);
+      const { address } = connection;
+      operation.fail(forbidden(address, error) ?? foreign(address, operation.keys, error) ?? error);
       return;
     }
     operation.reason = fault.kind === 'lost' ? 'the connection broke' : error.message;

@@ -67,6 +67,10 @@ export class Operation extends Command implements Replicated {
     super(name, args);
   }
 
+  get keys(): readonly RedisArgument[] {
+    return this.script === undefined ? this.args.slice(0, 1) : this.args.slice(2, 2 + Number(this.args[1]));
+  }
+
   /** It may have been done, and is done again. */
   again(): void {
     const instead = this.onAgain?.();

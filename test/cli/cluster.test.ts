@@ -109,6 +109,16 @@ describe.skipIf(!redisInstalled)('thrum cluster status', () => {
     );
   });
 
+  it("does not read what is not Thrum's", async () => {
+    await redis.command('SET', 'others:cluster:meta:{cluster}', 'x');
+    const { code, out, err } = await status(...at(), '--set', 'redis.prefix=others');
+    expect({ code, out }).toEqual({ code: 1, out: '' });
+    expect(err).toBe(
+      `thrum: Redis at ${redis.address} has something else under a key of Thrum's (WRONGTYPE at others:cluster:meta:{cluster}): ` +
+        'set another redis.prefix, or remove that key\n',
+    );
+  });
+
   it('says what is wrong in a sentence', async () => {
     const nothing = await status(...at());
     expect(nothing).toMatchObject({ code: 1, out: '' });

@@ -43,6 +43,17 @@ describe.skipIf(!redisInstalled)('a host that must not start', () => {
     );
   });
 
+  test.each(['meta', 'leases'])('on a Redis where others use the key %s says what to change', async (name) => {
+    const key = `not-${name}:cluster:${name}:{cluster}`;
+    await redis.command('SET', key, 'x');
+    const { code, err } = await starting(`redis.prefix=not-${name}`);
+    expect(code).toBe(1);
+    expect(err).toMatch(/cannot start: Redis at .* has something else under a key of Thrum's \(WRONGTYPE at not-/);
+    expect(err).toContain(key);
+    expect(err).toMatch(/: set another redis\.prefix, or remove that key\n/);
+    expect(err).not.toMatch(/ {4}at /);
+  });
+
   test('on keys of another format names the two', async () => {
     await redis.command('HSET', 'thrum:cluster:meta:{cluster}', 'format', '99');
     const { code, err } = await starting();

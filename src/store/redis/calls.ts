@@ -1,4 +1,11 @@
-import { type Invocation, type Redis, type RedisArgument, RedisUnavailable, type Script } from '../../redis/redis.js';
+import {
+  type Invocation,
+  type Redis,
+  type RedisArgument,
+  RedisRefused,
+  RedisUnavailable,
+  type Script,
+} from '../../redis/redis.js';
 import { StoreError } from '../store.js';
 
 /** So long after the patience is remembered what was done, in milliseconds: what was sent before may come late. */
@@ -10,8 +17,9 @@ export function storeError(error: unknown): StoreError {
   const { message } = error as Error;
   if (error instanceof RedisUnavailable) return new StoreError('unavailable', message, { cause: error });
   // A key that holds another kind of value was not written by this store.
-  const reason = /^WRONGTYPE/.test(message) ? 'corrupt' : 'unavailable';
-  return new StoreError(reason, `Redis refused: ${message}`, { cause: error });
+  const reason = /WRONGTYPE/.test(message) ? 'corrupt' : 'unavailable';
+  const text = error instanceof RedisRefused ? message : `Redis refused: ${message}`;
+  return new StoreError(reason, text, { cause: error });
 }
 
 /** One request to the store: all that Redis is asked for it shares one patience. */
