@@ -29,6 +29,22 @@ const WAITS: Readonly<Record<string, boolean>> = {
   UNREPLICATED: false,
 };
 
+/** What an operator can change where it does not go through in time. */
+const REMEDIES: readonly [RegExp, string][] = [
+  [/\bOOM\b/i, 'raise maxmemory there, or remove what is not needed'],
+  [/\bNOREPLICAS\b/i, 'bring its replicas back, or lower min-replicas-to-write there'],
+  [/\bUNREPLICATED\b/i, 'bring its replicas back, or lower redis.replicas'],
+  [
+    /\bCLUSTERDOWN\b|slots that nobody serves/i,
+    'bring the masters back that are missing, or have others serve their slots',
+  ],
+];
+
+/** By the reason that was told; undefined where it may simply be waited for. */
+export function remedyOf(reason: string): string | undefined {
+  return REMEDIES.find(([pattern]) => pattern.test(reason))?.[1];
+}
+
 /** A script's own errors come wrapped before Redis 7. */
 const WRAPPED = /^ERR Error running script.*@user_script:\s*\d+:\s*-?([A-Z]+) /;
 

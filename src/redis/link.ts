@@ -3,7 +3,7 @@ import { count } from '../metrics/counters.js';
 import { redisCounters, redisLatency } from '../metrics/redis.js';
 import { Blocking } from './blocking.js';
 import type { Connection } from './connection.js';
-import { faultOf, forbidden, foreign } from './faults.js';
+import { faultOf, forbidden, foreign, remedyOf } from './faults.js';
 import { Health } from './health.js';
 import { nodeOf } from './master.js';
 import { type Code, Operation, type Owner, argumentsOf, codeOf } from './operation.js';
@@ -207,9 +207,9 @@ export class Link implements Redis, Owner {
     this.open.delete(operation);
     redisCounters.unavailable++;
     const { label, reason, patience } = operation;
-    operation.fail(
-      new RedisUnavailable(`Redis did not do ${label} within ${Math.round(patience / 100) / 10} s (${reason}).`),
-    );
+    const remedy = remedyOf(reason);
+    const failure = `Redis did not do ${label} within ${Math.round(patience / 100) / 10} s (${reason})`;
+    operation.fail(new RedisUnavailable(remedy === undefined ? `${failure}.` : `${failure}: ${remedy}`));
   }
 
   private mark(connection: Connection, fault: string): void {

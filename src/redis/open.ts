@@ -1,6 +1,7 @@
 import type { Logger } from 'pino';
 import type { Config } from '../config/config.js';
 import { examine, keyOf } from './examine.js';
+import { remedyOf } from './faults.js';
 import { Link } from './link.js';
 import { type Redis, RedisRefused, RedisUnavailable } from './redis.js';
 import { masterOf } from './sentinel.js';
@@ -63,7 +64,8 @@ async function patiently(settings: Settings, work: () => Promise<void>): Promise
 }
 
 function hint(settings: Settings, error: Error): string {
-  return `${error.message.replace(/\.$/, '')}: start it, or correct ${keyOf(settings)}`;
+  const remedy = remedyOf(error.message) ?? `start it, or correct ${keyOf(settings)}`;
+  return `${error.message.replace(/\.$/, '')}: ${remedy}`;
 }
 
 /** The first of the servers that answers at all. */

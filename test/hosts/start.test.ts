@@ -54,6 +54,30 @@ describe.skipIf(!redisInstalled)('a host that must not start', () => {
     expect(err).not.toMatch(/ {4}at /);
   });
 
+  test.each([
+    ['is full', ['maxmemory', '1'], [], /\(OOM .*\): raise maxmemory there, or remove what is not needed\n/],
+    [
+      'misses replicas',
+      ['min-replicas-to-write', '1'],
+      [],
+      /\(NOREPLICAS .*\): bring its replicas back, or lower min-/,
+    ],
+    [
+      'has fewer replicas than asked for',
+      [],
+      ['redis.replicas=1'],
+      /\(UNREPLICATED .*\): .*, or lower redis\.replicas\n/,
+    ],
+  ])('on a Redis that %s says what to change', async (_what, setting, settings, sentence) => {
+    const [name, value] = setting;
+    const set = (to: string) => (name === undefined ? undefined : redis.command('CONFIG', 'SET', name, to));
+    await set(value!);
+    const { code, err } = await starting('redis.prefix=fresh', 'redis.patience_seconds=1', ...settings);
+    await set('0');
+    expect(code).toBe(1);
+    expect(err).toMatch(sentence);
+  });
+
   test('on keys of another format names the two', async () => {
     await redis.command('HSET', 'thrum:cluster:meta:{cluster}', 'format', '99');
     const { code, err } = await starting();

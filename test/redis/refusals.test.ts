@@ -161,6 +161,13 @@ describe.skipIf(!redisInstalled)('a Redis that will not do is refused:', () => {
     );
   });
 
+  test('a cluster with slots that nobody serves', async () => {
+    const server = await started({ args: ['--cluster-enabled', 'yes'] });
+    expect(await refusal(server.config({ nodes: [server.address] }))).toBe(
+      'Redis is not ready (slots that nobody serves): bring the masters back that are missing, or have others serve their slots',
+    );
+  });
+
   test('not a cluster of which one node is not there, nor its name', async () => {
     const cluster = await RedisCluster.start();
     onTestFinished(() => cluster.stop());
