@@ -65,7 +65,8 @@ async function move(
     await source.close();
     throw error;
   });
-  const signal = AbortSignal.any([asked, ...(target.lost ? [target.lost] : [])]);
+  const losses = [source.lost, target.lost].filter((lost) => lost !== undefined);
+  const signal = AbortSignal.any([asked, ...losses]);
   const bar = new ProgressBar({ output: process.stderr });
   const migration = {
     source: source.store,
@@ -92,7 +93,7 @@ async function move(
     const next = verifyOnly ? '' : `\nset store: ${to} in the configuration, and start the broker`;
     return `${comparison(verdict, from, to)}\nboth sides hold the same${next}`;
   } catch (error) {
-    throw target.lost?.aborted === true ? target.lost.reason : error;
+    throw losses.find(({ aborted }) => aborted)?.reason ?? error;
   } finally {
     bar.end();
     await Promise.all([source.close(), target.close()]);

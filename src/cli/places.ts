@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import type { Config } from '../config/config.js';
 import { paths } from '../config/paths.js';
-import { MigrationLock, unlocked } from '../migration/lock.js';
+import { MigrationLock } from '../migration/lock.js';
 import { claimKeyspace, keyspaceKey } from '../redis/keyspace.js';
 import { openRedis } from '../redis/open.js';
 import type { Redis } from '../redis/redis.js';
@@ -19,9 +19,9 @@ export interface Place {
   /** For sentences; names no secret. */
   name: string;
   store: Store;
-  /** Keeps brokers away while it is filled. */
+  /** Keeps brokers away until it is filled. */
   mark: FillingMark;
-  /** Fires when it may not be filled any more; the reason is an error for people. */
+  /** Fires when it may not be used any more; the reason is an error for people. */
   lost?: AbortSignal;
   close(): Promise<void>;
 }
@@ -56,8 +56,7 @@ async function openInRedis(config: Config, readOnly: boolean, signal: AbortSigna
     await redis.close();
   };
   try {
-    if (readOnly) await unlocked(redis, patience);
-    else lock = await MigrationLock.take(redis, patience);
+    lock = await (readOnly ? MigrationLock.takeToRead(redis, patience) : MigrationLock.take(redis, patience));
     await unused(redis);
     await share(config, redis, readOnly);
     const store = await openStore({ kind: 'redis', path: '', redis, durability: config.durability, migrating: true });

@@ -1,14 +1,17 @@
 import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 import { setTimeout as pause } from 'node:timers/promises';
-import type { Redis, Script } from '../redis/redis.js';
+import { migrating, migrationKey } from '../redis/keyspace.js';
+import { type Redis, RedisRefused, RedisUnavailable, type Script } from '../redis/redis.js';
 import { MigrationRefused } from './checkpoint.js';
 
-/** Whoever fills a Redis renews its lock several times within that, in milliseconds; the lock of one that died ends then. */
+/** Whoever reads or fills a Redis renews its lock several times within that, in milliseconds; the lock of one that died ends then. */
 const LOCK_MS = 12_000;
 const RENEW_MS = LOCK_MS / 4;
 /** How long to try to give it back, in milliseconds. */
 const RELEASE_MS = 1_000;
+/** How long to try to leave it in a Redis that is only read, in milliseconds. */
+const READER_MS = 3_000;
 /** How often a lock is looked at that somebody else has, or had when it died. */
 const LOOK_MS = 250;
 
@@ -37,7 +40,7 @@ const RELEASE: Script = {
 /** Of somebody who wants it free. */
 export interface Patience {
   signal: AbortSignal;
-  /** Hears once what is waited for. */
+  /** Hears what is waited for, and what could not be done. */
   tell: (what: string) => void;
 }
 
@@ -45,7 +48,7 @@ export interface Patience {
 type Holder = [who: Buffer, left: number] | null;
 
 /**
- * The right to fill a Redis. One that is killed over it leaves the lock, which ends by itself: whoever wants it waits until then, or until the
+ * The right to read or fill a Redis, where nobody else is meanwhile: no host starts. One that is killed over it leaves the lock, which ends by itself: whoever wants it waits until then, or until the
  * other shows by a renewal that it lives.
  */
 export class MigrationLock {
@@ -62,15 +65,31 @@ export class MigrationLock {
   }
 
   /** @throws MigrationRefused while another has it */
-  static async take(redis: Redis, patience: Patience): Promise<MigrationLock> {
+  static async take(redis: Redis, patience: Patience, patienceMs = redis.patienceMs): Promise<MigrationLock> {
     const who = JSON.stringify({ host: hostname(), pid: process.pid, id: randomUUID() });
-    await unlessHeld(() => redis.run(TAKE, [keyOf(redis)], [who, LOCK_MS]), patience);
+    await unlessHeld(() => redis.run(TAKE, [migrationKey(redis)], [who, LOCK_MS], { patienceMs }), patience);
     return new MigrationLock(redis, who);
+  }
+
+  /**
+   * For whoever only reads. A Redis that is full, or a user who may not write, is no reason not to: then there is no lock, and that is told.
+   *
+   * @throws MigrationRefused while another has it
+   */
+  static async takeToRead(redis: Redis, patience: Patience): Promise<MigrationLock | undefined> {
+    try {
+      return await MigrationLock.take(redis, patience, READER_MS);
+    } catch (error) {
+      if (!(error instanceof RedisUnavailable || error instanceof RedisRefused)) throw error;
+      await unlessHeld(() => redis.run(LOOK, [migrationKey(redis)], []), patience);
+      patience.tell(`hosts are not kept from starting on this Redis, see to it yourself. ${error.message}`);
+      return undefined;
+    }
   }
 
   private async renew(): Promise<void> {
     try {
-      const holder = (await this.redis.run(TAKE, [keyOf(this.redis)], [this.who, LOCK_MS])) as Holder;
+      const holder = (await this.redis.run(TAKE, [migrationKey(this.redis)], [this.who, LOCK_MS])) as Holder;
       if (holder !== null) this.loss.abort(refusal(holder));
     } catch {
       // Redis is away, which others say; the lock may still be ours when it is back.
@@ -80,17 +99,10 @@ export class MigrationLock {
   async release(): Promise<void> {
     clearInterval(this.timer);
     // Where this cannot be done it ends by itself.
-    await this.redis.run(RELEASE, [keyOf(this.redis)], [this.who], { patienceMs: RELEASE_MS }).catch(() => undefined);
+    await this.redis
+      .run(RELEASE, [migrationKey(this.redis)], [this.who], { patienceMs: RELEASE_MS })
+      .catch(() => undefined);
   }
-}
-
-/**
- * Resolves when nobody fills that Redis; it is only looked at.
- *
- * @throws MigrationRefused while somebody does
- */
-export async function unlocked(redis: Redis, patience: Patience): Promise<void> {
-  await unlessHeld(() => redis.run(LOOK, [keyOf(redis)], []), patience);
 }
 
 async function unlessHeld(look: () => Promise<unknown>, { signal, tell }: Patience): Promise<void> {
@@ -105,15 +117,9 @@ async function unlessHeld(look: () => Promise<unknown>, { signal, tell }: Patien
   }
 }
 
-/** STRING: who fills the Redis. */
-function keyOf({ prefix }: Pick<Redis, 'prefix'>): string {
-  return `${prefix}:migration:{cluster}`;
-}
-
 function refusal([who]: NonNullable<Holder>): MigrationRefused {
-  const { host, pid } = JSON.parse(String(who)) as { host: string; pid: number };
   return new MigrationRefused(
-    `another thrum migrate is filling this Redis: process ${pid} on ${host}`,
+    `another ${migrating(who)}`,
     'wait for its end, or end it there (Ctrl-C), then run this again',
   );
 }

@@ -28,6 +28,17 @@ export function keyspaceKey(redis: Pick<Redis, 'prefix'>): string {
   return `${redis.prefix}:cluster:meta:{cluster}`;
 }
 
+/** STRING: the process that migrates from or to this Redis, which nobody else uses meanwhile. It ends by itself when that one dies. */
+export function migrationKey(redis: Pick<Redis, 'prefix'>): string {
+  return `${redis.prefix}:migration:{cluster}`;
+}
+
+/** Who is there under {@link migrationKey}, in words. */
+export function migrating(holder: Buffer): string {
+  const { host, pid } = JSON.parse(holder.toString()) as { host: string; pid: number };
+  return `thrum migrate is at work on this Redis: process ${pid} on ${host}`;
+}
+
 /**
  * Makes the keyspace this cluster's where it is nobody's yet. `mine` are the secrets of a host that runs: a Redis that came back
  * empty gets them again.

@@ -1,6 +1,6 @@
 import { readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { keyspaceKey } from '../redis/keyspace.js';
+import { keyspaceKey, migrating, migrationKey } from '../redis/keyspace.js';
 import type { Redis } from '../redis/redis.js';
 import { StoreError } from './store.js';
 
@@ -46,4 +46,10 @@ export async function refuseWhileFilling(mark: FillingMark): Promise<void> {
     `A migration ${route} is under way, or was not finished: run its command again until it says that both sides hold the same, ` +
       'or empty its target',
   );
+}
+
+/** @throws StoreError while a migration reads what is in that Redis, or fills it */
+export async function refuseWhileMigrating(redis: Redis): Promise<void> {
+  const holder = (await redis.call('GET', [migrationKey(redis)])) as Buffer | null;
+  if (holder !== null) throw new StoreError('unavailable', `${migrating(holder)}; wait for its end`);
 }

@@ -1,6 +1,6 @@
 import type { Logger } from 'pino';
 import type { Redis } from '../redis/redis.js';
-import { markInFolder, markInRedis, refuseWhileFilling } from './filling.js';
+import { markInFolder, markInRedis, refuseWhileFilling, refuseWhileMigrating } from './filling.js';
 import { StoreError, type Store } from './store.js';
 
 export interface StoreOptions {
@@ -28,7 +28,10 @@ const KINDS: Record<StoreOptions['kind'], (options: StoreOptions) => Promise<Sto
   },
   redis: async ({ redis, durability, log, migrating }) => {
     if (redis === undefined) throw new StoreError('unavailable', 'A store in Redis needs a connection to it.');
-    if (!migrating) await refuseWhileFilling(markInRedis(redis));
+    if (!migrating) {
+      await refuseWhileFilling(markInRedis(redis));
+      await refuseWhileMigrating(redis);
+    }
     return (await import('./redis/redis-store.js')).RedisStore.open(redis, { durability, log });
   },
   memory: async () => new (await import('./memory.js')).MemoryStore(),

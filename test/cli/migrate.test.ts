@@ -3,6 +3,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { openPlace } from '../../src/cli/places.js';
+import { defaults } from '../../src/config/config.js';
 import { digest } from '../../src/migration/digest.js';
 import { LmdbStore } from '../../src/store/lmdb/lmdb-store.js';
 import { openRedis } from '../../src/redis/open.js';
@@ -121,7 +123,7 @@ describe.skipIf(!redisInstalled)('thrum migrate', () => {
     const child = start(folder, args('lmdb', 'redis', ...patient));
     const over = ended(child);
     await moving(child);
-    const busy = /another thrum migrate is filling this Redis: process (\d+) on \S+\n +→ wait for its end/;
+    const busy = /another thrum migrate is at work on this Redis: process (\d+) on \S+\n +→ wait for its end/;
     const at = (dataDir: string) => ['--set', `data_dir=${dataDir}`];
     for (const { code, err } of [
       await run('lmdb', 'redis', ...at(others[0])),
@@ -209,6 +211,27 @@ describe.skipIf(!redisInstalled)('thrum migrate', () => {
     await redis.command('HSET', 'thrum:cluster:workers:{cluster}', '4096', JSON.stringify({ host: 'north' }));
     await redis.command('ZADD', 'thrum:cluster:leases:{cluster}', far, '4096');
     await refused('redis', 'lmdb', /brokers run on this Redis: north\n +→ stop them first/);
+  });
+
+  it('keeps brokers, and commands that write, from the Redis that it reads', async () => {
+    await used(lmdb(), (store) => fill(store, { accounts: 2, nodes: 1, items: 1 }));
+    expect(await run('lmdb', 'redis')).toMatchObject({ code: 0 });
+    const source = await openPlace(
+      { ...defaults(), data_dir: folder, redis: redis.config() },
+      'redis',
+      'read',
+      forever,
+    );
+    const busy = {
+      code: 1,
+      err: expect.stringMatching(/thrum migrate is at work on this Redis: process .*wait for its end\n/),
+    };
+    const settings = ['--set', 'store=redis', ...place()];
+    const ports = ['--set', 'c2s.port=0', '--set', 'c2s_tls.port=off', '--set', 'http.port=off'];
+    expect(await thrum(folder, ['start', ...ports, ...settings])).toMatchObject(busy);
+    expect(await thrum(folder, ['user', 'add', 'ann', '--generate', ...settings])).toMatchObject(busy);
+    await source.close();
+    expect(await thrum(folder, ['user', 'add', 'ann', '--generate', ...settings])).toMatchObject({ code: 0 });
   });
 
   it('does not move a store that a broker uses, and no broker starts meanwhile', async () => {

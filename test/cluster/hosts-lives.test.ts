@@ -74,6 +74,17 @@ describe.skipIf(!redisInstalled)('workers of many hosts', () => {
     await b.host.run('stop');
   });
 
+  test('are refused while a migration is under way, and start after it', async () => {
+    const migration = 'thrum:migration:{cluster}';
+    await server.command('SET', migration, JSON.stringify({ host: 'north', pid: 12 }));
+    await expect(enter(1)).rejects.toThrow(
+      'thrum migrate is at work on this Redis: process 12 on north; wait for its end',
+    );
+    await server.command('DEL', migration);
+    const a = await enter(1);
+    await a.host.run('stop');
+  });
+
   test('leave nothing behind when they end in order, and the others know at once', async () => {
     const a = await enter(1, { leaseSeconds: 60 });
     const b = await enter(2, { leaseSeconds: 60 });

@@ -1,7 +1,8 @@
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
-import { MigrationLock, unlocked } from '../../src/migration/lock.js';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest';
+import { MigrationLock } from '../../src/migration/lock.js';
 import { openRedis } from '../../src/redis/open.js';
 import type { Redis } from '../../src/redis/redis.js';
+import { openStore } from '../../src/store/open.js';
 import { redisInstalled, RedisServer } from '../support/redis.js';
 
 const KEY = 'thrum:migration:{cluster}';
@@ -23,12 +24,11 @@ describe.skipIf(!redisInstalled)('the lock of a migration', () => {
   afterEach(() => redis.close());
 
   it('is one process', async () => {
-    await unlocked(redis, patience());
     const lock = await MigrationLock.take(redis, patience());
-    const refused = /another thrum migrate is filling this Redis: process \d+ on /;
+    const refused = /another thrum migrate is at work on this Redis: process \d+ on /;
     await Promise.all([
       expect(MigrationLock.take(redis, patience())).rejects.toThrow(refused),
-      expect(unlocked(redis, patience())).rejects.toThrow(refused),
+      expect(MigrationLock.takeToRead(redis, patience())).rejects.toThrow(refused),
     ]);
     expect(lock.lost.aborted).toBe(false);
     await lock.release();
@@ -39,13 +39,33 @@ describe.skipIf(!redisInstalled)('the lock of a migration', () => {
 
   it('ends by itself when its holder died', async () => {
     await server.command('SET', KEY, SOMEBODY, 'PX', 1000);
-    await unlocked(redis, patience());
+    await (await MigrationLock.takeToRead(redis, patience()))!.release();
     await server.command('SET', KEY, SOMEBODY, 'PX', 1000);
     const lock = await MigrationLock.take(redis, patience());
     await lock.release();
     expect(tell.mock.calls.flat()).toEqual(
       Array(2).fill(expect.stringMatching(/process 12 on north, or died over it/)),
     );
+  });
+
+  it('keeps everybody from that Redis who is no migration', async () => {
+    const open = (migrating: boolean) => openStore({ kind: 'redis', path: '', redis, durability: 'commit', migrating });
+    const lock = await MigrationLock.takeToRead(redis, patience());
+    await expect(open(false)).rejects.toThrow(
+      /thrum migrate is at work on this Redis: process \d+ on .*; wait for its end$/,
+    );
+    await (await open(true)).close();
+    await lock!.release();
+    await (await open(false)).close();
+  });
+
+  it('is done without where Redis is full and only to be read', async () => {
+    await server.command('CONFIG', 'SET', 'maxmemory', 1);
+    onTestFinished(async () => void (await server.command('CONFIG', 'SET', 'maxmemory', 0)));
+    expect(await MigrationLock.takeToRead(redis, patience())).toBeUndefined();
+    expect(tell.mock.calls).toEqual([
+      [expect.stringMatching(/^hosts are not kept from starting on this Redis.*\(OOM /)],
+    ]);
   });
 
   it('tells its holder that it was lost', async () => {

@@ -1,14 +1,14 @@
 import type { Script } from '../../redis/redis.js';
 
 /**
- * What happens to leases in one step each. All scripts have the keys leases, workers, departed, state, epoch, numbers in this
+ * What happens to leases in one step each. All scripts have the keys leases, workers, departed, state, epoch, numbers, migration in this
  * order, and the length of a lease (milliseconds) as their first argument.
  *
  * When nobody renewed for half a lease, nobody could: Redis was away. Then everybody gets another lease's time to come back
  * before the first one is declared dead. A clock that was set back must not make leases longer.
  */
 const COMMON = `
-  local LEASES, WORKERS, DEPARTED, STATE, EPOCH, NUMBERS = unpack(KEYS)
+  local LEASES, WORKERS, DEPARTED, STATE, EPOCH, NUMBERS, MIGRATION = unpack(KEYS)
   local lease = tonumber(ARGV[1])
   local time = redis.call('TIME')
   local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -63,11 +63,14 @@ export const TAKE_EPOCH = script(
 
 /**
  * worker, epoch, JSON, pool, pid, last number of the host, dialect → version, all workers' JSON, numbers of those whose lease had ended.
- * Nil when somebody else has the number; the version is nil when others live that speak another dialect.
+ * Nil when somebody else has the number; the version is nil when others live that speak another dialect. Who migrates, if somebody does:
+ * whoever takes that lock sees all who registered before, and nobody registers after.
  */
 export const REGISTER = script(
   'lease-register',
-  `local worker, epoch = ARGV[2], tonumber(ARGV[3])
+  `local migration = redis.call('GET', MIGRATION)
+  if migration then return migration end
+  local worker, epoch = ARGV[2], tonumber(ARGV[3])
   local before = redis.call('HGET', WORKERS, worker)
   if before then
     before = cjson.decode(before)

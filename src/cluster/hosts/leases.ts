@@ -1,3 +1,4 @@
+import { migrating, migrationKey } from '../../redis/keyspace.js';
 import type { Redis, Script } from '../../redis/redis.js';
 import { clusterCounters } from '../../metrics/cluster.js';
 import { DIALECT } from './envelope.js';
@@ -29,7 +30,7 @@ export interface LeaseEvents {
 
 /**
  * This worker cannot be one of the cluster: Redis had lost its memory, and another got this one's number; or others live that speak
- * another {@link DIALECT}.
+ * another {@link DIALECT}; or a migration is under way.
  */
 export class NotAdmitted extends Error {}
 
@@ -68,7 +69,7 @@ export class Leases {
     private readonly events: LeaseEvents,
   ) {
     const { leases, workers, departed, state, epoch, numbers } = keys(options.redis);
-    this.keys = [leases, workers, departed, state, epoch, numbers];
+    this.keys = [leases, workers, departed, state, epoch, numbers, migrationKey(options.redis)];
     options.redis.onState((up) => up && this.renew());
   }
 
@@ -102,6 +103,7 @@ export class Leases {
     const asked = performance.now();
     const reply = await this.run(REGISTER, [me.number, this.epoch, json, me.pool, me.pid, lastNumber, DIALECT]);
     if (reply === null) throw new NotAdmitted(`another worker has number ${me.number}`);
+    if (Buffer.isBuffer(reply)) throw new NotAdmitted(`${migrating(reply)}; wait for its end`);
     const [version, workers, late] = reply as [Buffer | null, Buffer[], Buffer[]];
     if (version === null) throw new NotAdmitted(foreign(me, workers));
     this.held = true;
