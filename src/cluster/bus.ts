@@ -101,6 +101,8 @@ export const CHANNEL = {
   leaving: 12,
   /** cluster/hosts: a worker came, or is known to be dead. */
   hosts: 13,
+  /** cluster/directory: which sessions of a bare JID are at a worker of this host, while Redis is away. */
+  siblings: 14,
 } as const;
 export type Channel = (typeof CHANNEL)[keyof typeof CHANNEL];
 

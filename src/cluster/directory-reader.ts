@@ -1,8 +1,9 @@
 import { count, counters } from '../metrics/counters.js';
 import type { Redis } from '../redis/redis.js';
-import { UNKNOWN, type Entries } from './directory.js';
+import { UNKNOWN, partial, type Entries } from './directory.js';
 import { rowsOf, shardOf, type DirectoryKeys, type Row } from './directory-rows.js';
 import { LOOKUP } from './directory-scripts.js';
+import type { DirectorySiblings } from './directory-siblings.js';
 import { Generations } from './generations.js';
 
 /** How long a look-up may hold up a stanza. */
@@ -23,6 +24,8 @@ export interface ReaderOptions {
   redis: Redis;
   keys: DirectoryKeys;
   self: number;
+  /** Asked when Redis cannot be. */
+  siblings: DirectorySiblings;
   /** Can stanzas be sent to the row's session? */
   reachable(row: Row): boolean;
   /** Redis could not be asked. */
@@ -50,10 +53,17 @@ export class DirectoryReader {
     if (known !== undefined && (known.until > performance.now() || !this.options.redis.up)) return known.entries;
     let lookup = this.lookups.get(bare);
     if (lookup === undefined) {
-      lookup = this.lookUp(bare).finally(() => this.lookups.delete(bare));
+      lookup = this.lookUp(bare);
       this.lookups.set(bare, lookup);
+      void lookup.then((entries) => this.over(bare, entries));
     }
     return lookup;
+  }
+
+  /** What is known in part is not remembered, but in this tick those ask who waited in turn for the same JID (see session/lookups.ts). */
+  private over(bare: string, entries: Entries): void {
+    if (entries.partial) setImmediate(() => this.lookups.delete(bare));
+    else this.lookups.delete(bare);
   }
 
   private async lookUp(bare: string): Promise<Entries> {
@@ -71,14 +81,21 @@ export class DirectoryReader {
         rows = rowsOf(bare, reply as Buffer[]);
         entries = this.others(rows);
       } catch (error) {
-        count(counters.drops, 'directory_unknown');
         trouble(error);
-        return UNKNOWN;
+        return this.atThisHost(bare);
       } finally {
         if (this.end(bare, reading, rows)) attempt = LOOKUPS;
       }
     }
     return entries;
+  }
+
+  /** As far as can be known without Redis. */
+  private async atThisHost(bare: string): Promise<Entries> {
+    const found = await this.options.siblings.of(bare);
+    if (found.length > 0) return partial(found);
+    count(counters.drops, 'directory_unknown');
+    return UNKNOWN;
   }
 
   /** Before the rows are asked for in a script, which sees to it that this worker is told of changes. Each is ended once. */

@@ -22,7 +22,7 @@ export interface Directory {
   unbind(entry: SessionEntry): void;
   /**
    * Entries of a bare JID at *other* workers, from a cache that the bus invalidates: at once where they are known or lie in this
-   * machine, else by a promise. It never rejects: what cannot be learnt in time is {@link UNKNOWN}.
+   * machine, else by a promise. It never rejects: what cannot be learnt in time is `partial`, or {@link UNKNOWN}.
    */
   remote(bare: string): Entries | Promise<Entries>;
   /** Hears of available sessions that died with their worker, as their entries are removed here: of all whose account has others. */
@@ -37,10 +37,16 @@ export interface Directory {
   close(): Promise<void>;
 }
 
-export type Entries = readonly SessionEntry[];
+/** `partial`: the directory could not be asked, and there may be others than these. */
+export type Entries = readonly SessionEntry[] & { readonly partial?: true };
 
-/** No entries, because the directory could not be asked; any other empty list means that there are none. */
-export const UNKNOWN: Entries = Object.freeze([]);
+/** Those of them that are known although the directory could not be asked. */
+export function partial(entries: SessionEntry[]): Entries {
+  return Object.assign(entries, { partial: true as const });
+}
+
+/** None is known, which does not mean that there is none. */
+export const UNKNOWN: Entries = Object.freeze(partial([]));
 
 export interface BindRules {
   /** Another living session that has the resource loses it; otherwise the bind is refused as `taken`. */

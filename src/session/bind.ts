@@ -1,5 +1,5 @@
 import { CHANNEL } from '../cluster/bus.js';
-import { UNKNOWN, type BindOutcome, type Entries, type SessionEntry } from '../cluster/directory.js';
+import type { BindOutcome, Entries, SessionEntry } from '../cluster/directory.js';
 import { makeJid } from '../jid/jid.js';
 import type { Connection } from '../stream/connection.js';
 import { randomId } from '../stream/ids.js';
@@ -129,9 +129,9 @@ export function endSessions(context: SessionContext, bare: string, text: string)
   const { bus, directory, registry } = context;
   const condition = 'not-authorized';
   const tell = (entries: Entries): void => {
-    // Who has one is not known: whoever has is meant.
+    // Who else has one is not known: whoever has is meant.
     const all: Kick = { full: bare, text, condition };
-    if (entries === UNKNOWN) bus.broadcast(CHANNEL.kick, Buffer.from(JSON.stringify(all)));
+    if (entries.partial) bus.broadcast(CHANNEL.kick, Buffer.from(JSON.stringify(all)));
     for (const { resource, worker, id } of entries) {
       const kick: Kick = { full: `${bare}/${resource}`, id, text, condition };
       bus.send(worker, CHANNEL.kick, Buffer.from(JSON.stringify(kick)));

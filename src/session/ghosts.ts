@@ -1,4 +1,4 @@
-import { UNKNOWN, type Entries, type SessionEntry } from '../cluster/directory.js';
+import type { Entries, SessionEntry } from '../cluster/directory.js';
 import type { Jid, JidCache } from '../jid/jid.js';
 import type { Shared } from '../stream/outbox.js';
 import { absence, addressed } from './presence.js';
@@ -49,7 +49,7 @@ export class Ghosts {
 
   /** Or that cannot be known. */
   private isBack({ full, resource }: Jid, entries: Entries): boolean {
-    if (entries === UNKNOWN || this.context.registry.full(full) !== undefined) return true;
+    if (entries.partial || this.context.registry.full(full) !== undefined) return true;
     return entries.some((entry) => entry.resource === resource);
   }
 }

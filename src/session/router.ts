@@ -1,5 +1,5 @@
 import { CHANNEL } from '../cluster/bus.js';
-import { UNKNOWN, type Entries, type SessionEntry } from '../cluster/directory.js';
+import type { Entries, SessionEntry } from '../cluster/directory.js';
 import type { Jid } from '../jid/jid.js';
 import { counters, count } from '../metrics/counters.js';
 import { randomId } from '../stream/ids.js';
@@ -254,9 +254,9 @@ export class Router {
 const NOTHING = Buffer.alloc(0);
 const NONE: Entries = [];
 
-/** None of the address's sessions could be found: there is none, or the directory could not say (RFC 6120 §8.3.3.6). */
+/** None of the address's sessions could be found: there is none, or not all of them are known at the moment (RFC 6120 §8.3.3.6). */
 function nobody(entries: Entries): StanzaError {
-  if (entries !== UNKNOWN) return refuse('service-unavailable');
+  if (!entries.partial) return refuse('service-unavailable');
   return refuse('internal-server-error', { type: 'wait', text: 'sessions cannot be looked up at the moment' });
 }
 

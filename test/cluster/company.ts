@@ -66,6 +66,7 @@ export async function company(
         onDeparted: (fn) => void departed.push(fn),
         onLeave: () => undefined,
       },
+      pool: bus,
       verifyMs: 3_600_000,
       onLost: ({ id }) => lost.push(id),
       ...options,

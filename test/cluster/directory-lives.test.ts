@@ -1,7 +1,8 @@
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { UNKNOWN } from '../../src/cluster/directory.js';
 import { DirectoryKeys, shardOf } from '../../src/cluster/directory-rows.js';
 import { counters } from '../../src/metrics/counters.js';
+import { Lookups } from '../../src/session/lookups.js';
 import { redisInstalled, RedisServer } from '../support/redis.js';
 import { company, type Worker } from './company.js';
 import { entry, seen } from './directory-conformance.js';
@@ -218,6 +219,31 @@ describe.skipIf(!redisInstalled)('while Redis is away', () => {
     await one.directory.verify();
     const count = async () => (await one.directory.shards()).reduce((sum, { sessions }) => sum + sessions, 0);
     await expect.poll(count, { timeout: 20_000 }).toBe(2);
+  });
+
+  run('the other workers of the host say themselves whom they have, once to all who ask at the same time', async () => {
+    await one.directory.bind(entry(1, '1.a'));
+    await server.kill();
+    await expect.poll(() => one.redis.up || two.redis.up, { timeout: 20_000 }).toBe(false);
+    // Not bound, and never will be: nobody is told of it.
+    const never = one.directory.bind(entry(1, '1.b', { resource: 'b' }));
+    const asked = vi.spyOn(two.bus, 'request');
+    const lookups = new Lookups(two.directory);
+    const all = await Promise.all(Array.from({ length: 100 }, () => lookups.of('a@x')));
+    for (const entries of all) {
+      expect([...entries]).toEqual([entry(1, '1.a')]);
+      expect(entries.partial).toBe(true);
+    }
+    expect(asked).toHaveBeenCalledOnce();
+    await expect(never).rejects.toThrow('Redis');
+    // Nothing of it is remembered.
+    one.directory.unbind(entry(1, '1.a'));
+    expect(await two.directory.remote('a@x')).toBe(UNKNOWN);
+    await server.restart();
+    await Promise.all([again(one), again(two)]);
+    asked.mockClear();
+    expect((await two.directory.remote('a@x')).partial).toBe(undefined);
+    expect(asked).not.toHaveBeenCalled();
   });
 
   run('and comes back empty, all sessions are there again, and no others', async () => {

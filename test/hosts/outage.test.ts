@@ -5,6 +5,7 @@ import { RedisServer, redisInstalled, until } from '../support/redis.js';
 import type { TestServer } from '../support/server.js';
 import { SERVICE, create, publish, pubsub, storedItems, subscribe } from '../protocol/support/pubsub.js';
 import { metric } from '../protocol/support/metrics.js';
+import { clientAt, liveWorkers } from '../protocol/support/places.js';
 import { nextItem, numbers, ready, startHost, untilHeard } from './hosts.js';
 
 const KEPT = ['--appendonly', 'yes'];
@@ -122,6 +123,77 @@ describe.skipIf(!redisInstalled)('a Redis that goes away', () => {
   test('that closes every connection is connected to again', async () => {
     await redis.command('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes');
     await whole('after-kill');
+  });
+});
+
+describe.skipIf(!redisInstalled)('a Redis that goes away, and two workers of a host', () => {
+  let redis: RedisServer;
+  let host: TestServer;
+  let other: TestServer;
+  beforeAll(async () => {
+    redis = await RedisServer.start({ args: KEPT });
+    host = await startHost(redis, { workers: 2 });
+    other = await startHost(redis);
+  });
+  afterAll(async () => {
+    await host?.stop();
+    await other?.stop();
+    await redis?.stop();
+  });
+
+  const bodies = async (client: RawClient, count: number): Promise<(string | undefined)[]> => {
+    const got = [];
+    while (got.length < count) got.push((await client.message()).child('body')?.text());
+    return got;
+  };
+  const chat = (to: string, body: string): string =>
+    `<message to='${to}' type='chat' id='${body}'><body>${body}</body></message>`;
+
+  test('what is for sessions of the host gets there, though nobody had asked for them before', async () => {
+    const [here, there] = liveWorkers(host) as [number, number];
+    const sender = await clientAt(host, here, { user: 'sender', available: true });
+    const full = await clientAt(host, there, { user: 'full', available: true });
+    const high = await clientAt(host, there, { user: 'bare', resource: 'high' });
+    await high.sendPresence('<priority>5</priority>');
+    const low = await clientAt(host, there, { user: 'bare', resource: 'low', available: true });
+    await high.expect({ name: 'presence', from: low.jid });
+    await other.addUsers('far', 'nobody');
+    const far = await RawClient.login(other, { user: 'far', available: true });
+
+    await redis.kill();
+    await until('the host to know', async () => !(await ready(host)));
+    sender.send(chat(full.jid, 'full'));
+    expect(await bodies(full, 1)).toEqual(['full']);
+    const many = numbers(50);
+    sender.send(many.map((body) => chat('bare@localhost', body)).join(''));
+    expect(await bodies(high, 50)).toEqual(many);
+    await low.expectNothing({ name: 'message' });
+    // One who shows presence to the sender is reached by its requests.
+    full.send(`<presence to='${sender.jid}'/>`);
+    await sender.expect({ name: 'presence', from: full.jid });
+    sender.send(`<iq type='get' id='asked' to='${full.jid}'><query xmlns='urn:x'/></iq>`);
+    await full.expect({ name: 'iq', id: 'asked', from: sender.jid });
+    full.send(`<iq type='result' id='asked' to='${sender.jid}'/>`);
+    await sender.expect({ name: 'iq', id: 'asked', type: 'result', from: full.jid });
+    // Who is not at this host may be at another.
+    for (const to of [far.jid, 'far@localhost', 'nobody@localhost']) {
+      sender.send(chat(to, 'refused'));
+      const answer = await sender.message({ type: 'error', id: 'refused', from: to });
+      expect(answer.child('error')?.attr('type')).toBe('wait');
+    }
+
+    await redis.restart();
+    await until('hosts that are ready', async () => (await ready(host)) && (await ready(other)));
+    for (const client of [full, high, far]) {
+      await until(`a message to ${client.jid}`, async () => {
+        sender.send(chat(client.jid.split('/')[0]!, 'after'));
+        await sender.ping();
+        return client.unread.some((stanza) => stanza.name === 'message');
+      });
+    }
+    sender.send(chat('nobody@localhost', 'none'));
+    const none = await sender.message({ type: 'error', id: 'none' });
+    expect(none.child('error')?.attr('type')).toBe('cancel');
   });
 });
 
