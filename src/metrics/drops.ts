@@ -53,7 +53,7 @@ export const dropReasons = {
   bus_unknown_sender: 'what one sent that is not in the cluster',
   bus_garbled: 'a message from another host that cannot be read; hosts of versions that do not go together, or a bug',
   directory_unknown:
-    "a look-up of an account's sessions at other workers, while Redis was away; senders got an error to try again later",
+    'sessions that could not be looked up: Redis was away, and no other worker of this host had any; senders got an error to try again later',
   directory_write_failed: 'a session that could not be shown to the other workers; look at the log and the disk',
   lookups_full: "a stanza of the server's own that would have waited behind 10,000 others for such look-ups",
 } as const;
