@@ -149,52 +149,58 @@ describe.skipIf(!redisInstalled)('a Redis that goes away, and two workers of a h
   const chat = (to: string, body: string): string =>
     `<message to='${to}' type='chat' id='${body}'><body>${body}</body></message>`;
 
-  test('what is for sessions of the host gets there, though nobody had asked for them before', async () => {
-    const [here, there] = liveWorkers(host) as [number, number];
-    const sender = await clientAt(host, here, { user: 'sender', available: true });
-    const full = await clientAt(host, there, { user: 'full', available: true });
-    const high = await clientAt(host, there, { user: 'bare', resource: 'high' });
-    await high.sendPresence('<priority>5</priority>');
-    const low = await clientAt(host, there, { user: 'bare', resource: 'low', available: true });
-    await high.expect({ name: 'presence', from: low.jid });
-    await other.addUsers('far', 'nobody');
-    const far = await RawClient.login(other, { user: 'far', available: true });
+  test.each(['killed', 'paused'] as const)(
+    'what is for sessions of the host gets there, though nobody had asked for them: %s',
+    async (how) => {
+      const nobody = `nobody-${how}@localhost`;
+      const [here, there] = liveWorkers(host) as [number, number];
+      const sender = await clientAt(host, here, { user: `sender-${how}`, available: true });
+      const full = await clientAt(host, there, { user: `full-${how}`, available: true });
+      const high = await clientAt(host, there, { user: `bare-${how}`, resource: 'high' });
+      await high.sendPresence('<priority>5</priority>');
+      const low = await clientAt(host, there, { user: `bare-${how}`, resource: 'low', available: true });
+      await high.expect({ name: 'presence', from: low.jid });
+      await other.addUsers(`far-${how}`, `nobody-${how}`);
+      const far = await RawClient.login(other, { user: `far-${how}`, available: true });
 
-    await redis.kill();
-    await until('the host to know', async () => !(await ready(host)));
-    sender.send(chat(full.jid, 'full'));
-    expect(await bodies(full, 1)).toEqual(['full']);
-    const many = numbers(50);
-    sender.send(many.map((body) => chat('bare@localhost', body)).join(''));
-    expect(await bodies(high, 50)).toEqual(many);
-    await low.expectNothing({ name: 'message' });
-    // One who shows presence to the sender is reached by its requests.
-    full.send(`<presence to='${sender.jid}'/>`);
-    await sender.expect({ name: 'presence', from: full.jid });
-    sender.send(`<iq type='get' id='asked' to='${full.jid}'><query xmlns='urn:x'/></iq>`);
-    await full.expect({ name: 'iq', id: 'asked', from: sender.jid });
-    full.send(`<iq type='result' id='asked' to='${sender.jid}'/>`);
-    await sender.expect({ name: 'iq', id: 'asked', type: 'result', from: full.jid });
-    // Who is not at this host may be at another.
-    for (const to of [far.jid, 'far@localhost', 'nobody@localhost']) {
-      sender.send(chat(to, 'refused'));
-      const answer = await sender.message({ type: 'error', id: 'refused', from: to });
-      expect(answer.child('error')?.attr('type')).toBe('wait');
-    }
+      if (how === 'killed') await redis.kill();
+      else redis.pause();
+      await until('the host to know', async () => !(await ready(host)));
+      sender.send(chat(full.jid, 'full'));
+      expect(await bodies(full, 1)).toEqual(['full']);
+      const many = numbers(50);
+      sender.send(many.map((body) => chat(`bare-${how}@localhost`, body)).join(''));
+      expect(await bodies(high, 50)).toEqual(many);
+      await low.expectNothing({ name: 'message' });
+      // One who shows presence to the sender is reached by its requests.
+      full.send(`<presence to='${sender.jid}'/>`);
+      await sender.expect({ name: 'presence', from: full.jid });
+      sender.send(`<iq type='get' id='asked' to='${full.jid}'><query xmlns='urn:x'/></iq>`);
+      await full.expect({ name: 'iq', id: 'asked', from: sender.jid });
+      full.send(`<iq type='result' id='asked' to='${sender.jid}'/>`);
+      await sender.expect({ name: 'iq', id: 'asked', type: 'result', from: full.jid });
+      // Who is not at this host may be at another.
+      for (const to of [far.jid, `far-${how}@localhost`, nobody]) {
+        sender.send(chat(to, 'refused'));
+        const answer = await sender.message({ type: 'error', id: 'refused', from: to });
+        expect(answer.child('error')?.attr('type')).toBe('wait');
+      }
 
-    await redis.restart();
-    await until('hosts that are ready', async () => (await ready(host)) && (await ready(other)));
-    for (const client of [full, high, far]) {
-      await until(`a message to ${client.jid}`, async () => {
-        sender.send(chat(client.jid.split('/')[0]!, 'after'));
-        await sender.ping();
-        return client.unread.some((stanza) => stanza.name === 'message');
-      });
-    }
-    sender.send(chat('nobody@localhost', 'none'));
-    const none = await sender.message({ type: 'error', id: 'none' });
-    expect(none.child('error')?.attr('type')).toBe('cancel');
-  });
+      if (how === 'killed') await redis.restart();
+      else redis.resume();
+      await until('hosts that are ready', async () => (await ready(host)) && (await ready(other)));
+      for (const client of [full, high, far]) {
+        await until(`a message to ${client.jid}`, async () => {
+          sender.send(chat(client.jid.split('/')[0]!, 'after'));
+          await sender.ping();
+          return client.unread.some((stanza) => stanza.name === 'message');
+        });
+      }
+      sender.send(chat(nobody, 'none'));
+      const none = await sender.message({ type: 'error', id: 'none' });
+      expect(none.child('error')?.attr('type')).toBe('cancel');
+    },
+  );
 });
 
 test.skipIf(!redisInstalled)(
