@@ -121,7 +121,12 @@ export class Fleet implements Places {
       const before = this.acknowledged;
       // Those who are there, or try to be, do not.
       const elsewhere = (): boolean => this.publishers.some(({ at }) => at !== undefined && at !== host);
-      await until('something being published meanwhile', () => this.acknowledged > before + 20 || !elsewhere());
+      const state = (): string =>
+        this.publishers.map(({ user, acknowledged }) => `${user}: ${acknowledged}`).join('; ');
+      await until(
+        `something being published meanwhile (${state()})`,
+        () => this.acknowledged > before + 20 || !elsewhere(),
+      );
     } finally {
       for (const pid of pids) process.kill(pid, 'SIGCONT');
     }

@@ -22,7 +22,7 @@ export class Publisher {
     private readonly acknowledgedOne: () => void,
   ) {}
 
-  /** Where it is. */
+  /** Where it publishes. */
   get at(): Address | undefined {
     return this.client?.address;
   }
@@ -54,6 +54,7 @@ export class Publisher {
       await pause(PACE_MS);
     }
     await this.client?.close().catch(() => undefined);
+    this.client = undefined;
   }
 }
 
