@@ -9,6 +9,8 @@ export interface Bus {
   readonly self: number;
   /** The live peers, without this worker. */
   readonly peers: ReadonlySet<number>;
+  /** Those of them that are of this host: reached without Redis. */
+  readonly siblings: ReadonlySet<number>;
   /** Queues one frame for this tick's batch; `parts` are joined, and copied before the call returns. */
   send(peer: number, channel: Channel, ...parts: Uint8Array[]): void;
   broadcast(channel: Channel, ...parts: Uint8Array[]): void;

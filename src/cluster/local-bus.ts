@@ -36,6 +36,7 @@ const SETTLED = Promise.resolve();
  */
 export class LocalBus extends WatchedBus implements Bus {
   readonly self: number;
+  readonly siblings = this.peers;
 
   private readonly known = new Map<number, Peer>();
   /** Those that are up. */

@@ -16,9 +16,13 @@ export interface Hearer {
   lastItems(names: string[]): Buffer;
   /** Resolves when what was accepted here for these nodes has left. */
   departed(names: string[]): Promise<void>;
+  /** The node's record as it is known here; empty where it is not. */
+  facts(name: string): Buffer;
 }
 
 const DONE = Buffer.alloc(0);
+/** How long others of this host may take to say what they know of a node, in milliseconds. */
+const FACTS_MS = 1_000;
 
 /** The pub-sub service's talk between the workers. With one worker there is nobody to talk to, and all is free. */
 export class Cluster {
@@ -65,6 +69,8 @@ export class Cluster {
         return hearer.lastItems(reader.names());
       case CHANGE.departed:
         return after(hearer.departed(reader.names()));
+      case CHANGE.facts:
+        return hearer.facts(reader.name());
       default:
         return undefined;
     }
@@ -102,11 +108,16 @@ export class Cluster {
     await Promise.all([...listFrames(CHANGE.departed, names)].map((frame) => this.ask(frame)));
   }
 
-  /** The answers of all workers that live to give one. */
-  private async ask(frame: Buffer): Promise<Buffer[]> {
-    const asked = [...this.bus.peers].map(async (peer) => {
+  /** What the other workers of this host know of the node: see {@link Hearer.facts}. */
+  facts(name: string): Promise<Buffer[]> {
+    return this.ask(Buffer.concat([Buffer.from([CHANGE.facts]), nameBytes(name)]), this.bus.siblings, FACTS_MS);
+  }
+
+  /** The answers of all those workers that live to give one. */
+  private async ask(frame: Buffer, peers = this.bus.peers, timeoutMs?: number): Promise<Buffer[]> {
+    const asked = [...peers].map(async (peer) => {
       try {
-        return await this.bus.request(peer, CHANNEL.node, frame);
+        return await this.bus.request(peer, CHANNEL.node, frame, timeoutMs);
       } catch (error) {
         if (!(error instanceof PeerGone)) throw error;
         this.log.warn({ peer }, 'a worker did not answer for the pub-sub service');

@@ -12,6 +12,7 @@ import { Cluster } from './cluster.js';
 import { Turn } from './departures.js';
 import { Expiry } from './expiry.js';
 import { Fanout } from './fanout.js';
+import { Hearsay } from './hearsay.js';
 import { freshId } from './ids.js';
 import { type Endpoint, Interest, Reader } from './interest.js';
 import { LastItems } from './last-items.js';
@@ -67,6 +68,7 @@ export class Engine {
   readonly nodes: Nodes;
   readonly interest: Interest;
   readonly cluster: Cluster;
+  readonly hearsay: Hearsay;
   readonly fanout: Fanout;
   readonly subscriptions: Subscriptions;
   readonly lastItems: LastItems;
@@ -92,6 +94,7 @@ export class Engine {
     this.policies = new Policies(this.limits);
     this.nodes = new Nodes(store.nodes, this.policies);
     this.cluster = new Cluster(bus, log);
+    this.hearsay = new Hearsay(store.nodes, this.nodes, this.cluster, this.limits);
     this.interest = new Interest(this.nodes, (gained, lost) => this.cluster.announceInterest(gained, lost));
     this.fanout = new Fanout(host, bus, this.nodes, this.interest, router);
     this.subscriptions = new Subscriptions(store.nodes, this.interest, this.cluster, router, (session) =>
@@ -114,6 +117,7 @@ export class Engine {
       direct: (reader) => this.fanout.receivedDirect(reader),
       lastItems: (names) => this.lastItems.list(names),
       departed: (names) => this.departed(names),
+      facts: (name) => this.hearsay.tell(name),
     });
     this.catchingUp = new CatchingUp(this);
     bus.onGap((since, over) => this.catchingUp.begin(since, over));

@@ -16,6 +16,8 @@ export const CHANGE = {
   last: 5,
   /** names: answered when what is accepted for these nodes has left. */
   departed: 6,
+  /** node: what is known of it here? */
+  facts: 7,
 } as const;
 
 /** CHANNEL.notify: in the first byte, beside the message's type. The node's name follows. */

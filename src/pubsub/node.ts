@@ -98,6 +98,7 @@ export class Policies {
 export class NodeFacts {
   readonly creator: string;
   readonly created: number;
+  readonly version: number;
   /** The creator while it is an owner: by far the usual publisher. */
   private readonly first: string;
   private readonly others: ReadonlyMap<string, Affiliation> | undefined;
@@ -108,6 +109,7 @@ export class NodeFacts {
   ) {
     this.creator = record.creator;
     this.created = record.created;
+    this.version = record.version;
     let others: Map<string, Affiliation> | undefined;
     let first = '';
     for (const [bare, affiliation] of Object.entries(record.affiliations)) {

@@ -2,6 +2,9 @@ import type { NodeRecord, NodeStore } from '../store/store.js';
 import { Elsewhere } from './elsewhere.js';
 import { NodeFacts, NodeState, type Policies } from './node.js';
 
+/** Where a node's record comes from. */
+type Read = (name: string) => Promise<NodeRecord | undefined>;
+
 interface Load {
   promise: Promise<NodeState | undefined>;
   /** The facts changed while they were read: read again. */
@@ -45,23 +48,26 @@ export class Nodes {
     if (state.idle && this.states.get(state.name) === state) this.states.delete(state.name);
   }
 
-  /** The node with its facts, or undefined when there is no such node. */
-  load(name: string): NodeState | undefined | Promise<NodeState | undefined> {
+  /** The node with its facts, or undefined when there is no such node. `first`: what is asked before the store. */
+  load(name: string, first?: Read): NodeState | undefined | Promise<NodeState | undefined> {
     const state = this.states.get(name);
     if (state?.facts !== undefined) return state;
     const running = this.loads.get(name);
     if (running !== undefined) return running.promise;
     const load: Load = { promise: undefined as never, stale: false };
     this.loads.set(name, load);
-    load.promise = this.read(name, load).finally(() => this.loads.delete(name));
+    load.promise = this.read(name, load, first).finally(() => this.loads.delete(name));
     return load.promise;
   }
 
-  private async read(name: string, load: Load): Promise<NodeState | undefined> {
+  private async read(name: string, load: Load, first: Read | undefined): Promise<NodeState | undefined> {
+    const stored: Read = (name) => this.store.get(name);
+    let read = first ?? stored;
     let record: NodeRecord | undefined;
     do {
       load.stale = false;
-      record = await this.store.get(name);
+      record = await read(name);
+      read = stored;
     } while (load.stale);
     if (record === undefined) return undefined;
     const state = this.ensure(name);

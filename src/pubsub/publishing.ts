@@ -1,6 +1,6 @@
 import { counters } from '../metrics/counters.js';
 import { escapeAttr } from '../xml/escape.js';
-import type { Actor, Engine } from './engine.js';
+import type { Actor, Engine, KnownNode } from './engine.js';
 import { freshId } from './ids.js';
 import { createNode, initialConfig, mayCreate } from './managing.js';
 import { type NodeFacts, Policy } from './node.js';
@@ -65,7 +65,7 @@ async function destination(
   actor: Actor,
   { node: name, options, item }: Publish,
 ): Promise<{ facts: NodeFacts } | Refusal> {
-  let known = await engine.node(name);
+  let known = await found(engine, actor, name);
   if (known instanceof Refusal) {
     if (!mayCreate(engine, actor)) return known;
     for (const option of options?.keys() ?? []) if (!isNodeOption(option)) return unknownPrecondition(option);
@@ -87,19 +87,37 @@ async function destination(
   return { facts };
 }
 
+/** The node; while the store is away as other workers of this host know it, if that is enough to decide. */
+async function found(engine: Engine, actor: Actor, name: string): Promise<KnownNode | Refusal> {
+  try {
+    return await engine.node(name);
+  } catch (error) {
+    const facts = await engine.hearsay.facts(name, error);
+    if (standsToPublish(actor, facts) === undefined) throw error;
+    return { name, facts };
+  }
+}
+
 function unknownPrecondition(name: string): Refusal {
   return new Refusal('precondition-not-met', `pubsub#${name} is not known`);
 }
 
 async function mayPublish(engine: Engine, actor: Actor, name: string, facts: NodeFacts): Promise<boolean> {
+  const stands = standsToPublish(actor, facts);
+  if (stands !== undefined) return stands;
   const { bare, full } = actor.jid;
-  if (actor.admin || facts.mayPublish(bare)) return true;
-  if (facts.policy.config.publish_model !== 'subscribers' || facts.affiliation(bare) === 'outcast') return false;
   const { nodes } = engine.store;
   const subscribed = isActive(await nodes.subscription(name, bare)) || isActive(await nodes.subscription(name, full));
   // Good for the hot path, until the facts or the subscription change.
   if (subscribed && actor.session !== undefined) engine.readerOf(actor.session).permit = facts;
   return subscribed;
+}
+
+/** Whether the actor may publish; undefined when that is for its subscription to say. */
+function standsToPublish({ admin, jid: { bare } }: Actor, facts: NodeFacts): boolean | undefined {
+  if (admin || facts.mayPublish(bare)) return true;
+  const asks = facts.policy.config.publish_model === 'subscribers' && facts.affiliation(bare) !== 'outcast';
+  return asks ? undefined : false;
 }
 
 function unfit(engine: Engine, policy: Policy, item: Publish['item']): Refusal | undefined {

@@ -50,6 +50,7 @@ export class PubSub {
   /** The same, and nothing is begun any more. */
   stop(): Promise<void> {
     this.engine.catchingUp.stop();
+    this.engine.hearsay.stop();
     return this.settled();
   }
 

@@ -6,12 +6,14 @@ const SETTLED = Promise.resolve();
 export class HostBus implements Bus {
   readonly self: number;
   readonly peers = new Set<number>();
+  readonly siblings: ReadonlySet<number>;
 
   constructor(
     private readonly local: Bus,
     private readonly remote: Bus,
   ) {
     this.self = local.self;
+    this.siblings = local.siblings;
     for (const bus of [local, remote]) {
       bus.onPeerUp((peer) => this.peers.add(peer));
       bus.onPeerDown((peer) => this.peers.delete(peer));

@@ -45,6 +45,7 @@ const NOTHING = Buffer.alloc(0);
  */
 export class RedisBus extends WatchedBus implements Bus, Carrier {
   readonly self: number;
+  readonly siblings: ReadonlySet<number> = new Set();
   /** Of this worker's registration. */
   epoch = 0;
 

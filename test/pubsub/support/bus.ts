@@ -149,6 +149,7 @@ export class Hub {
 
 export class TestBus implements Bus {
   readonly peers = new Set<number>();
+  readonly siblings = this.peers;
   readonly listeners = new Map<Channel, BusListener>();
   readonly ups: ((peer: number) => void)[] = [];
   readonly downs: ((peer: number) => void)[] = [];
