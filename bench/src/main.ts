@@ -5,6 +5,7 @@ import { parseArgs } from 'node:util';
 import { Accounts, startBroker } from './broker.js';
 import { startHosts } from './hosts.js';
 import { http } from './http.js';
+import { Rounds } from './rounds.js';
 import { allRows, type Row } from './rows.js';
 import { record, Table } from './table.js';
 
@@ -17,6 +18,7 @@ const USAGE = `Load on a broker that this starts itself, one fresh one for each 
   --transport a,b     tcp, tls, ws
   --workers n         as many workers in every line
   --seconds n         measured time of each line (default 5)
+  --rounds n          every line so many times, in turns, and medians (default 1)
   --connections n     of the connect and storm lines (default 2000)
   --payload n         bytes of a reading (default 230)
   --set key=value     a setting of the broker; may be repeated
@@ -34,6 +36,7 @@ const { values, positionals } = parseArgs({
     transport: { type: 'string' },
     workers: { type: 'string' },
     seconds: { type: 'string', default: '5' },
+    rounds: { type: 'string', default: '1' },
     connections: { type: 'string', default: '2000' },
     payload: { type: 'string', default: '230' },
     set: { type: 'string', multiple: true, default: [] },
@@ -60,10 +63,12 @@ async function main(): Promise<number> {
   const accounts = new Accounts();
   const table = new Table();
   const results: Record<string, unknown>[] = [];
+  const rounds = new Rounds();
+  const count = Math.max(1, Math.trunc(Number(values.rounds)) || 1);
   let failures = 0;
   if (rows.length > 0) table.head();
   try {
-    for (const row of rows) {
+    for (const row of Array.from({ length: count }, () => rows).flat()) {
       const outcome = await runRow(row, accounts).catch((error: Error) => error);
       if (outcome instanceof Error) {
         failures++;
@@ -73,7 +78,9 @@ async function main(): Promise<number> {
       table.row(row, outcome);
       if (outcome.lost + outcome.duplicates + outcome.reordered + outcome.errors > 0) failures++;
       results.push(record(row, outcome));
+      rounds.add(row, outcome);
     }
+    if (count > 1) rounds.print();
     if (wanted('only', 'http') && values.variant === undefined) results.push(...(await http(settings())));
   } finally {
     await accounts.remove();
