@@ -72,6 +72,9 @@ export type GapListener = (since: number, over: Promise<void> | undefined) => vo
  */
 export const MEET_MS = 15_000;
 
+/** How long workers of this host may take to say what they know, in milliseconds. */
+export const SIBLING_MS = 1_000;
+
 /** How late a frame is confirmed that would come back otherwise, in milliseconds. */
 export const CONFIRM_MS = 20;
 

@@ -1,23 +1,17 @@
-import { CHANNEL, type Bus } from './bus.js';
+import { CHANNEL, SIBLING_MS, type Bus } from './bus.js';
 import type { SessionEntry } from './directory.js';
 import type { Held } from './directory-writer.js';
-
-/** One that does not answer for so long is not waited for. */
-const ANSWER_MS = 1_000;
 
 /** What a worker says of one of its sessions. */
 type Answer = Pick<SessionEntry, 'resource' | 'id' | 'available' | 'priority'>;
 
-/** The workers of this host, and the bus to them alone. */
-export type Pool = Pick<Bus, 'peers' | 'request' | 'listen'>;
-
 /** The other workers of this host are asked for their sessions themselves when Redis cannot be. */
 export class DirectorySiblings {
   constructor(
-    private readonly pool: Pool,
+    private readonly bus: Pick<Bus, 'siblings' | 'request' | 'listen'>,
     held: (bare: string) => Iterable<Held>,
   ) {
-    pool.listen(CHANNEL.siblings, (_from, body) => {
+    bus.listen(CHANNEL.siblings, (_from, body) => {
       const answers: Answer[] = [];
       for (const { entry, written } of held(body.toString())) {
         // One that is not bound yet may never be.
@@ -31,13 +25,13 @@ export class DirectorySiblings {
 
   /** Their sessions of a bare JID, of all that answer in time. It does not reject. */
   async of(bare: string): Promise<SessionEntry[]> {
-    const found = await Promise.all([...this.pool.peers].map((peer) => this.ask(peer, bare)));
+    const found = await Promise.all([...this.bus.siblings].map((peer) => this.ask(peer, bare)));
     return found.flat();
   }
 
   private async ask(worker: number, bare: string): Promise<SessionEntry[]> {
     try {
-      const body = await this.pool.request(worker, CHANNEL.siblings, Buffer.from(bare), ANSWER_MS);
+      const body = await this.bus.request(worker, CHANNEL.siblings, Buffer.from(bare), SIBLING_MS);
       return (JSON.parse(body.toString()) as Answer[]).map((answer) => ({ bare, worker, ...answer }));
     } catch {
       // It is gone, or busy: its sessions are as unknown as those of other hosts.

@@ -9,7 +9,7 @@ import { DirectoryNews } from './directory-news.js';
 import { DirectoryReader } from './directory-reader.js';
 import { DirectoryKeys } from './directory-rows.js';
 import { CLAIM } from './directory-scripts.js';
-import { DirectorySiblings, type Pool } from './directory-siblings.js';
+import { DirectorySiblings } from './directory-siblings.js';
 
 /** What the directory has to know of the workers of all hosts. */
 export interface Company {
@@ -26,7 +26,6 @@ export interface Company {
 export interface RedisDirectoryOptions {
   redis: Redis;
   hosts: Company;
-  pool: Pool;
   /** How often a part of this worker's rows is compared with its sessions, in milliseconds. */
   verifyMs: number;
   /** A session of this worker whose resource another has by now: it has to end. */
@@ -61,7 +60,7 @@ export class RedisDirectory implements Directory {
   private swept: ((entry: SessionEntry) => void) | undefined;
 
   constructor(private readonly options: RedisDirectoryOptions) {
-    const { redis, hosts, pool, verifyMs, cache: capacity = CACHE, cacheMs: lifeMs = CACHE_MS } = options;
+    const { redis, hosts, verifyMs, cache: capacity = CACHE, cacheMs: lifeMs = CACHE_MS } = options;
     const { bus } = hosts;
     const { self } = bus;
     const keys = new DirectoryKeys(redis.prefix);
@@ -71,7 +70,7 @@ export class RedisDirectory implements Directory {
       redis,
       keys,
       self,
-      siblings: new DirectorySiblings(pool, (bare) => this.holder.of(bare)),
+      siblings: new DirectorySiblings(bus, (bare) => this.holder.of(bare)),
       reachable: ({ worker, epoch }) => bus.peers.has(worker) && lives(worker, epoch),
       trouble,
       capacity,

@@ -50,7 +50,7 @@ export async function openDirectory(options: DirectoryOptions): Promise<Director
   const { pool, dataDir, cluster } = options;
   if (cluster !== undefined) {
     const { RedisDirectory } = await import('./redis-directory.js');
-    return new RedisDirectory({ ...cluster, pool: pool.bus, verifyMs: cluster.leaseSeconds * 1000 });
+    return new RedisDirectory({ ...cluster, verifyMs: cluster.leaseSeconds * 1000 });
   }
   if (pool.workers === 1) return new MemoryDirectory();
   const { LmdbDirectory } = await import('./lmdb-directory.js');

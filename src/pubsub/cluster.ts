@@ -1,5 +1,5 @@
 import type { Logger } from 'pino';
-import { type Bus, CHANNEL, PeerGone } from '../cluster/bus.js';
+import { type Bus, CHANNEL, PeerGone, SIBLING_MS } from '../cluster/bus.js';
 import { CHANGE, FrameReader, INTEREST, listFrames, nameBytes } from './frames.js';
 
 /** What this worker does when another one tells it something. */
@@ -21,8 +21,6 @@ export interface Hearer {
 }
 
 const DONE = Buffer.alloc(0);
-/** How long others of this host may take to say what they know of a node, in milliseconds. */
-const FACTS_MS = 1_000;
 
 /** The pub-sub service's talk between the workers. With one worker there is nobody to talk to, and all is free. */
 export class Cluster {
@@ -110,7 +108,7 @@ export class Cluster {
 
   /** What the other workers of this host know of the node: see {@link Hearer.facts}. */
   facts(name: string): Promise<Buffer[]> {
-    return this.ask(Buffer.concat([Buffer.from([CHANGE.facts]), nameBytes(name)]), this.bus.siblings, FACTS_MS);
+    return this.ask(Buffer.concat([Buffer.from([CHANGE.facts]), nameBytes(name)]), this.bus.siblings, SIBLING_MS);
   }
 
   /** The answers of all those workers that live to give one. */

@@ -66,7 +66,6 @@ export async function company(
         onDeparted: (fn) => void departed.push(fn),
         onLeave: () => undefined,
       },
-      pool: bus,
       verifyMs: 3_600_000,
       onLost: ({ id }) => lost.push(id),
       ...options,

@@ -68,6 +68,8 @@ describe.skipIf(!redisInstalled)('workers of many hosts', () => {
     expect(told).toMatch(/cannot work side by side.*stop all of them, then start them with this version/);
     expect(told).toContain(`${name} (${version})`);
     expect(await a.host.ask<unknown[]>(a.numbers[0]!, 'members')).toHaveLength(1);
+    const inboxes = (await server.keys()).filter((key) => key.startsWith('thrum:inbox:'));
+    expect(inboxes).toEqual([expect.stringContaining(`{w${a.numbers[0]}}`)]);
     await a.host.run('stop');
     const b = await enter(1);
     expect(String(await server.command('HGET', state, 'dialect'))).toBe(String(DIALECT));

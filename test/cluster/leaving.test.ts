@@ -12,7 +12,7 @@ describe.skipIf(!redisInstalled)('a worker that leaves', () => {
     const directories: RedisDirectory[] = [];
     const redis = server.config({ patience_seconds: 1 });
     const all = await connected(2, { redis, leaseSeconds: 20 }, ({ redis, hosts }) => {
-      const directory = new RedisDirectory({ redis, hosts, pool: hosts.bus, verifyMs: 60_000 });
+      const directory = new RedisDirectory({ redis, hosts, verifyMs: 60_000 });
       onTestFinished(() => directory.close());
       directories.push(directory);
     });

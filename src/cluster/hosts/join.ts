@@ -119,7 +119,11 @@ class Joined implements Hosts {
 
   async connect(): Promise<void> {
     await this.options.pool.connect();
-    const late = await this.register();
+    const late = await this.register().catch(async (error: unknown) => {
+      // Nobody knows of the inbox, so nobody would remove it.
+      if (error instanceof NotAdmitted) await this.removeInbox();
+      throw error;
+    });
     this.state = 'connected';
     this.options.pool.bus.broadcast(CHANNEL.hosts, news(NEWS.came, this.bus.self, this.epoch));
     // Those whose lease has ended are dead, or must come again anyhow; others may be dead and nobody knows yet.

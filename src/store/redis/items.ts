@@ -59,8 +59,8 @@ class PublishJob implements Job {
   private readonly waiting: { resolve(found: boolean): void; reject(error: StoreError): void }[] = [];
 
   constructor(
-    private readonly keys: readonly [items: string, order: string, node: string],
-    private readonly retracted: string,
+    private readonly names: Keys,
+    private readonly node: string,
     readonly maxItems: number,
   ) {}
 
@@ -78,16 +78,18 @@ class PublishJob implements Job {
     const limit = Math.max(0, this.maxItems);
     const args: RedisArgument[] = [limit];
     for (const { id, place, value } of lasting(this.entries, limit)) args.push(id, place, value);
-    const keys = [...this.keys, this.retracted];
-    const done = await request.change(publish, this.keys, args, () => ({ script: publishAgain, keys, args }));
+    const { names, node } = this;
+    const keys = [names.items(node), names.order(node), names.node(node)];
+    const again = () => ({ script: publishAgain, keys: [...keys, names.retracted(node)], args });
+    const done = await request.change(publish, keys, args, again);
     storeLatency.observe((performance.now() - this.since) / 1000);
     // What cannot be removed now, the next publish does.
-    if (done === 2) await this.trim(request, limit).catch(() => undefined);
+    if (done === 2) await this.trim(request, keys.slice(0, 2), limit).catch(() => undefined);
     for (const { resolve } of this.waiting) resolve(done !== 0);
   }
 
-  private async trim(request: Request, limit: number): Promise<void> {
-    while (((await request.change(trim, this.keys.slice(0, 2), [limit])) as number) > 0);
+  private async trim(request: Request, keys: readonly string[], limit: number): Promise<void> {
+    while (((await request.change(trim, keys, [limit])) as number) > 0);
   }
 
   fail(error: StoreError): void {
@@ -126,7 +128,7 @@ export class RedisItems implements ItemStore {
     lanes.charge(bytes);
     let job = lanes.last(node);
     if (!(job instanceof PublishJob) || job.full || job.maxItems !== maxItems) {
-      job = new PublishJob([...this.of(node), this.keys.node(node)], this.keys.retracted(node), maxItems);
+      job = new PublishJob(this.keys, node, maxItems);
       lanes.add(node, job);
     }
     return (job as PublishJob).add({ id: item.id, place: placeAt(item.published), value }, bytes);
@@ -137,8 +139,8 @@ export class RedisItems implements ItemStore {
     const keys = [...this.of(node), this.keys.node(node)];
     const args = [maxItems, bound(notBefore), item.id, placeAt(item.published), value];
     const work = async (request: Request): Promise<Addition> => {
-      const again = { script: addAgain, keys: [...keys, this.keys.retracted(node)], args };
-      const outcome = await request.change(add, keys, args, () => again);
+      const again = () => ({ script: addAgain, keys: [...keys, this.keys.retracted(node)], args });
+      const outcome = await request.change(add, keys, args, again);
       return outcome === 0 ? 'gone' : outcome === 1 ? 'kept' : 'full';
     };
     return this.lanes.inTurn(node, work, value.length + WAITING_BYTES);
